@@ -1,0 +1,302 @@
+"""Commands about imports: import, imports, show, findings, overview."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from roster_pipeline.cli.output import Format, FormatOption, console, fail, print_json, table
+from roster_pipeline.settings import load_settings, prepare_home
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from roster_pipeline.reports.summary import ImportSummary
+
+EXIT_CODES = {
+    "imported": 0,
+    "unchanged": 0,
+    "previewed": 0,
+    "needs_school_mapping": 3,
+    "held": 3,
+    "refused": 4,
+}
+SHOWN_FINDINGS = 40
+
+ImportArgument = Annotated[int, typer.Argument(metavar="IMPORT", help="The import's number.")]
+
+
+class App(StrEnum):
+    """How a delivery arrives."""
+
+    sftp = "sftp"
+    csv_upload = "csv_upload"
+
+
+class FindingsFormat(StrEnum):
+    """What `roster findings` prints."""
+
+    table = "table"
+    json = "json"
+    csv = "csv"
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Hang the commands of this module on the command line."""
+    app.command("import")(import_)
+    app.command("imports")(list_imports)
+    app.command()(show)
+    app.command()(findings)
+    app.command()(overview)
+
+
+def _warehouse() -> Engine:
+    from roster_pipeline.warehouse.database import WarehouseError, open_warehouse
+
+    settings = load_settings()
+    prepare_home(settings)
+    try:
+        return open_warehouse(settings.warehouse_url)
+    except WarehouseError as error:
+        fail(str(error), 2)
+
+
+def import_(
+    district_id: Annotated[str, typer.Argument(metavar="ID", help="The district's id.")],
+    files: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            help="A zip, a folder or CSV files; without, what lies in the landing zone."
+        ),
+    ] = None,
+    app: Annotated[
+        App | None, typer.Option(help="How it arrived; csv_upload when files are named.")
+    ] = None,
+    force: Annotated[
+        bool, typer.Option(help="Import also when files and settings are those of the last import.")
+    ] = False,
+    format: FormatOption = Format.table,
+) -> None:
+    """Take a district's delivery through every stage into the warehouse."""
+    from roster_pipeline.cli.running import ImportNotStarted, run_import
+    from roster_pipeline.districts.files import DistrictFileError, UnknownDistrict, load_district
+
+    settings = load_settings()
+    prepare_home(settings)
+    try:
+        load_district(settings.districts, district_id)
+    except (UnknownDistrict, DistrictFileError) as error:
+        fail(str(error), 2)
+    for path in files or []:
+        if not path.exists():
+            fail(f"{path} does not exist.", 2)
+    how = app or (App.csv_upload if files else App.sftp)
+    try:
+        import_id = run_import(settings, district_id, how.value, files or [], force=force)
+    except ImportNotStarted as error:
+        fail(str(error), 1)
+    summary = _summary(import_id)
+    if format is Format.json:
+        print_json(summary.as_json())
+    else:
+        print_summary(summary)
+    raise typer.Exit(EXIT_CODES.get(summary.imported.status, 1))
+
+
+def _summary(import_id: int) -> ImportSummary:
+    from roster_pipeline.reports.summary import import_summary
+    from roster_pipeline.warehouse.database import reading
+    from roster_pipeline.warehouse.ledger import UnknownImport
+
+    try:
+        with reading(_warehouse()) as conn:
+            return import_summary(conn, import_id)
+    except UnknownImport as error:
+        fail(str(error), 2)
+
+
+def print_summary(summary: ImportSummary) -> None:
+    """An import for a person: what it is, what became of each type's records, what was found."""
+    from roster_pipeline.findings import CODES
+
+    imported = summary.imported
+    out = console()
+    out.print(f"[bold]Import {imported.id}[/bold] of {imported.district_id}: {imported.status}")
+    if summary.fatal:
+        for fault in summary.fatal:
+            out.print(fault["message"], style="red", markup=False)
+            out.print(f"  {fault['how_to_fix']}", markup=False)
+        out.print("Nothing was imported; the warehouse is as it was.")
+    elif imported.message:
+        out.print(imported.message, markup=False)
+    if summary.counts:
+        used = [
+            name
+            for name in next(iter(summary.counts.values()))
+            if name == "received" or any(c[name] for c in summary.counts.values())
+        ]
+        rows = [
+            [name.replace("_", " "), *(c[u] for u in used)] for name, c in summary.counts.items()
+        ]
+        total = ["all", *(sum(c[u] for c in summary.counts.values()) for u in used)]
+        out.print()
+        out.print(table(["", *used], [*rows, total]))
+    if len(summary.rules) and not summary.fatal:
+        out.print()
+        out.print(
+            table(
+                ["findings", "severity", "of", "what", "code"],
+                [
+                    [
+                        int(r["findings"]),
+                        r["severity"],
+                        _word(r["enrollment_type"]),
+                        CODES[r["code"]].title,
+                        r["code"],
+                    ]
+                    for r in summary.rules.to_dict("records")
+                ],
+            )
+        )
+        out.print()
+        out.print(f"Each with file, row and remedy: roster findings {imported.id}")
+
+
+def _word(value: object) -> str:
+    return value.replace("_", " ") if isinstance(value, str) else "the file"
+
+
+def list_imports(
+    district_id: Annotated[str | None, typer.Argument(metavar="[ID]")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many, the newest first.")] = 20,
+    format: FormatOption = Format.table,
+) -> None:
+    """The history of imports, the newest first."""
+    from roster_pipeline.warehouse import ledger
+    from roster_pipeline.warehouse.database import reading
+
+    with reading(_warehouse()) as conn:
+        entries = ledger.imports(conn, district_id, limit)
+    if format is Format.json:
+        print_json(
+            [
+                {
+                    "import_id": e.id,
+                    "district": e.district_id,
+                    "app": e.app,
+                    "status": e.status,
+                    "started_at": e.started_at.isoformat(),
+                    "finished_at": e.finished_at.isoformat() if e.finished_at else None,
+                    "message": e.message,
+                }
+                for e in entries
+            ]
+        )
+    elif not entries:
+        console().print("No imports yet. `roster import ID FILES…` makes one.")
+    else:
+        console().print(
+            table(
+                ["import", "district", "app", "status", "started", "message"],
+                [
+                    [
+                        e.id,
+                        e.district_id,
+                        e.app,
+                        e.status,
+                        f"{e.started_at:%Y-%m-%d %H:%M:%S} UTC",
+                        e.message,
+                    ]
+                    for e in entries
+                ],
+            )
+        )
+
+
+def show(import_id: ImportArgument, format: FormatOption = Format.table) -> None:
+    """The summary of one import."""
+    summary = _summary(import_id)
+    if format is Format.json:
+        print_json(summary.as_json())
+    else:
+        print_summary(summary)
+
+
+def findings(
+    import_id: ImportArgument,
+    type: Annotated[str | None, typer.Option(help="Only of this enrollment type.")] = None,
+    status: Annotated[
+        str | None, typer.Option(help="Only of this severity: fatal, skipped or reported.")
+    ] = None,
+    code: Annotated[str | None, typer.Option(help="Only of this code.")] = None,
+    school: Annotated[str | None, typer.Option(help="Only of this school's records.")] = None,
+    format: Annotated[
+        FindingsFormat, typer.Option("--format", help="table for people; json and csv hold all.")
+    ] = FindingsFormat.table,
+) -> None:
+    """What an import found: file, row, id, what is wrong, and how to mend it."""
+    from roster_pipeline.reports.summary import as_records
+    from roster_pipeline.warehouse import ledger
+    from roster_pipeline.warehouse.database import reading
+
+    try:
+        with reading(_warehouse()) as conn:
+            ledger.get_import(conn, import_id)
+            found = ledger.findings(
+                conn, import_id, enrollment_type=type, severity=status, code=code, school=school
+            )
+    except ledger.UnknownImport as error:
+        fail(str(error), 2)
+    if format is FindingsFormat.csv:
+        from roster_pipeline.reports.spreadsheet import spreadsheet_csv
+
+        sys.stdout.write(spreadsheet_csv(found))
+        return
+    records = as_records(found)
+    if format is FindingsFormat.json:
+        print_json(records)
+        return
+    out = console()
+    if not records:
+        out.print("Nothing was found.")
+        return
+    columns = ["file", "row", "source_id", "severity", "message", "how_to_fix"]
+    shown = [[r[c] for c in columns] for r in records[:SHOWN_FINDINGS]]
+    out.print(table(["file", "row", "id", "severity", "what is wrong", "how to mend it"], shown))
+    if len(records) > len(shown):
+        out.print()
+        out.print(
+            f"{len(records) - len(shown):,} more; all of them: "
+            f"roster findings {import_id} --format csv > findings.csv"
+        )
+
+
+def overview(
+    district_id: Annotated[str, typer.Argument(metavar="ID", help="The district's id.")],
+    format: FormatOption = Format.table,
+) -> None:
+    """How many active records a district has in the warehouse, by type and school."""
+    from roster_pipeline.reports.summary import as_records
+    from roster_pipeline.warehouse import queries
+    from roster_pipeline.warehouse.database import reading
+
+    with reading(_warehouse()) as conn:
+        counts = queries.overview(conn, district_id)
+    records = as_records(counts)
+    if format is Format.json:
+        print_json(records)
+    elif not records:
+        console().print(f"The warehouse has no active records of {district_id}.")
+    else:
+        names = list(dict.fromkeys(r["enrollment_type"] for r in records))
+        schools: dict[str, dict[str, int]] = {}
+        for r in records:
+            label = r["school_name"] or r["school"] or "the district"
+            schools.setdefault(label, {})[r["enrollment_type"]] = int(r["records"])
+        rows = [[label, *(by_type.get(n, 0) for n in names)] for label, by_type in schools.items()]
+        total = ["all", *(sum(b.get(n, 0) for b in schools.values()) for n in names)]
+        console().print(table(["", *(n.replace("_", " ") for n in names)], [*rows, total]))

@@ -1,0 +1,85 @@
+"""Runs an import from the command line: the Dagster job, in this process, in the same instance
+the UI shows."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from roster_pipeline.settings import Settings
+
+
+class ImportNotStarted(Exception):
+    """The run ended before there was an import; the message says why."""
+
+
+def register_districts(settings: Settings, district_ids: Sequence[str]) -> None:
+    """Make districts known to Dagster as partitions, so that the UI can import them."""
+    os.environ.update(settings.environment())
+    import dagster as dg
+
+    from roster_pipeline.defs.partitions import DISTRICTS
+
+    with dg.DagsterInstance.get() as instance:
+        instance.add_dynamic_partitions(DISTRICTS.name or "", list(district_ids))
+
+
+def run_import(
+    settings: Settings, district_id: str, app: str, files: Sequence[Path], *, force: bool
+) -> int:
+    """Run the job import_roster for a district and return the import's id.
+
+    Raises ImportNotStarted, for instance when another import of the district is running.
+    """
+    os.environ.update(settings.environment())
+    import dagster as dg
+
+    from roster_pipeline.definitions import defs
+    from roster_pipeline.defs.assets import IMPORT_TAG
+    from roster_pipeline.defs.partitions import DISTRICTS
+    from roster_pipeline.warehouse import ledger
+    from roster_pipeline.warehouse.database import open_warehouse
+
+    # An import that ends as unchanged skips the plan; Dagster warns that its check told nothing.
+    logging.getLogger("dagster._core.execution.plan.active").setLevel(logging.ERROR)
+    with dg.DagsterInstance.get() as instance:
+        instance.add_dynamic_partitions(DISTRICTS.name or "", [district_id])
+        config = {"app": app, "files": [str(f.absolute()) for f in files], "force": force}
+        result = defs.resolve_job_def("import_roster").execute_in_process(
+            instance=instance,
+            partition_key=district_id,
+            raise_on_error=False,
+            run_config={
+                "ops": {"landing_snapshot": {"config": config}},
+                "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
+            },
+        )
+        run = instance.get_run_by_id(result.run_id)
+        import_id = run.tags.get(IMPORT_TAG) if run else None
+        if import_id is None:
+            raise ImportNotStarted(_why(result))
+        engine = open_warehouse(settings.warehouse_url)
+        with engine.begin() as conn:
+            if ledger.get_import(conn, int(import_id)).status == "running":
+                ledger.finish_import(
+                    conn, int(import_id), "failed", datetime.now(UTC), _why(result)
+                )
+        return int(import_id)
+
+
+def _why(result: object) -> str:
+    """The first failure of a run, in its own words."""
+    from dagster import ExecuteInProcessResult
+
+    assert isinstance(result, ExecuteInProcessResult)
+    for event in result.all_events:
+        data = event.event_specific_data
+        error = getattr(data, "error", None)
+        while error is not None and error.cause is not None:
+            error = error.cause
+        if error is not None:
+            return error.message.strip()
+    return "The run ended before the import began."

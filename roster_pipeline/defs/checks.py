@@ -1,0 +1,123 @@
+"""Asset checks: for each a builder of its spec and a pure evaluator, side by side.
+
+Row-level faults warn, since the rest of the roster goes on; only what must stop an import is an
+error and blocks. A check shows ids, files, rows and rules, never a person's data.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import dagster as dg
+import pandas as pd
+
+from roster_pipeline.defs.partitions import DISTRICTS
+from roster_pipeline.findings import CODES
+from roster_pipeline.roster import RECEIVED_OUTCOMES
+
+SHOWN_FINDINGS = 20
+
+
+def _spec(name: str, asset: str, description: str, *, blocking: bool = False) -> dg.AssetCheckSpec:
+    with warnings.catch_warnings():
+        # Partitioned checks are a preview in Dagster 1.13; the version is pinned by the lock.
+        warnings.simplefilter("ignore", dg.PreviewWarning)
+        return dg.AssetCheckSpec(
+            name, asset=asset, description=description, blocking=blocking, partitions_def=DISTRICTS
+        )
+
+
+FINDING_CHECKS = {
+    "parsed_roster": ("rows_are_readable", "Every row fits its header and can be read."),
+    "mapped_roster": ("files_fit_together", "Rows of the files that belong together are there."),
+    "complete_roster": ("required_data_is_there", "No record lacks an attribute it must have."),
+    "unique_roster": ("people_are_unique", "No two people share an e-mail or an id."),
+    "linked_roster": ("references_resolve", "Every reference leads to a record."),
+}
+"""By stage: the check that fails when the stage left records out, and what it says."""
+
+
+def finding_specs(stage: str) -> list[dg.AssetCheckSpec]:
+    """The specs of a stage's checks on its findings."""
+    if stage not in FINDING_CHECKS:
+        return []
+    name, description = FINDING_CHECKS[stage]
+    return [_spec(name, stage, description)]
+
+
+def evaluate_findings(
+    stage: str, findings: pd.DataFrame, import_id: int
+) -> list[dg.AssetCheckResult]:
+    """A stage's check: it warns when the stage left records out; findings that were only reported
+    are counted."""
+    if stage not in FINDING_CHECKS:
+        return []
+    name, _ = FINDING_CHECKS[stage]
+    skipped = findings.loc[findings["severity"] == "skipped"]
+    metadata: dict[str, object] = {
+        "records left out": int(skipped[["enrollment_type", "row"]].drop_duplicates().shape[0]),
+        "findings": len(findings),
+        "all of them": f"roster findings {import_id}",
+    }
+    if len(findings):
+        metadata["rules"] = _rules(findings)
+        metadata["first findings"] = _records(findings)
+    return [
+        dg.AssetCheckResult(
+            passed=skipped.empty,
+            check_name=name,
+            severity=dg.AssetCheckSeverity.WARN,
+            metadata=metadata,  # type: ignore[arg-type]
+        )
+    ]
+
+
+def _rules(findings: pd.DataFrame) -> dg.TableMetadataValue:
+    keys = ["code", "severity", "file"]
+    counts = findings[keys].fillna("").value_counts().head(SHOWN_FINDINGS)
+    return dg.MetadataValue.table(
+        [
+            dg.TableRecord({"rule": CODES[row["code"]].title, **row})
+            for row in _plain_rows(counts.rename("findings").reset_index())
+        ]
+    )
+
+
+def _records(findings: pd.DataFrame) -> dg.TableMetadataValue:
+    columns = ["file", "row", "source_id", "field", "severity", "message"]
+    shown = findings.head(SHOWN_FINDINGS)[columns].astype(object).where(lambda f: f.notna(), "")
+    return dg.MetadataValue.table([dg.TableRecord(row) for row in _plain_rows(shown)])
+
+
+def _plain_rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows of a frame with values that Dagster's tables take."""
+    return [
+        {str(k): v if isinstance(v, int) else str(v) for k, v in row.items()}
+        for row in frame.to_dict("records")
+    ]
+
+
+COUNTS_ADD_UP = _spec(
+    "counts_add_up",
+    "sync_plan",
+    "Each received record has exactly one outcome: the outcomes add up to what was received.",
+    blocking=True,
+)
+
+
+def evaluate_counts(received: dict[str, int], counts: pd.DataFrame) -> dg.AssetCheckResult:
+    """Compare the records received, by enrollment type, with the sum of their outcomes (4.13)."""
+    of_received = counts.loc[counts["outcome"].isin(RECEIVED_OUTCOMES)]
+    sums = of_received.groupby("enrollment_type")["records"].sum().to_dict()
+    wrong = {
+        name: f"received {number}, outcomes {int(sums.get(name, 0))}"
+        for name, number in received.items()
+        if number != sums.get(name, 0)
+    }
+    return dg.AssetCheckResult(
+        passed=not wrong,
+        check_name=COUNTS_ADD_UP.name,
+        severity=dg.AssetCheckSeverity.ERROR,
+        metadata={"received": sum(received.values()), **wrong},
+    )

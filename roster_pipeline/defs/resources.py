@@ -1,0 +1,67 @@
+"""Resources: what the assets need from outside, handed out as plain domain objects."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import dagster as dg
+from sqlalchemy import Engine
+
+from roster_pipeline.defs.partitions import checked_district
+from roster_pipeline.districts.files import load_district
+from roster_pipeline.districts.settings import DistrictSettings
+from roster_pipeline.settings import Settings, load_settings, prepare_home
+from roster_pipeline.stages.data_requirements import Suites, load_suites
+from roster_pipeline.warehouse.database import open_warehouse
+from roster_pipeline.warehouse.lock import DistrictBusy, district_lock
+
+
+class HouseResource(dg.ConfigurableResource):
+    """The folders of this installation and the districts in it, from the environment."""
+
+    def settings(self) -> Settings:
+        """Where everything is; the folders are made if they are not there."""
+        settings = load_settings()
+        prepare_home(settings)
+        return settings
+
+    def district(self, district_id: str) -> DistrictSettings:
+        """A district's settings. Raises UnknownDistrict or DistrictFileError."""
+        return load_district(self.settings().districts, district_id)
+
+    def suites(self) -> Suites:
+        """The Great Expectations suites. Raises SuiteError."""
+        return load_suites(self.settings().expectations)
+
+
+class WarehouseResource(dg.ConfigurableResource):
+    """The warehouse, held by one run: the run's district is locked while the run lasts.
+
+    All steps of an import run in one process, which initialises this once, so that no second
+    import of the district can come in between two steps, however it was started.
+    """
+
+    @contextmanager
+    def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator[WarehouseResource]:
+        """Open the warehouse and take the lock of the district the run is for.
+
+        Raises Failure when another import of the district is running, saying which.
+        """
+        settings = load_settings()
+        prepare_home(settings)
+        self._engine = open_warehouse(settings.warehouse_url)
+        tags = context.run.tags if context.run else {}
+        district_id = checked_district(tags["dagster/partition"])
+        try:
+            with district_lock(self._engine, district_id):
+                yield self
+        except DistrictBusy as busy:
+            raise dg.Failure(str(busy), allow_retries=False) from busy
+        finally:
+            self._engine.dispose()
+
+    @property
+    def engine(self) -> Engine:
+        """The engine of the warehouse."""
+        return self._engine

@@ -1,0 +1,278 @@
+"""Reads and writes `districts/<id>.yaml`, and says of a wrong one what to mend and where."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from roster_pipeline.districts.settings import DistrictSettings, is_district_id
+from roster_pipeline.oneroster.standard import DATA_FILES, GRADES
+from roster_pipeline.roster import ENROLLMENT_TYPES
+from roster_pipeline.stages.attributes import DEFAULT_SOURCES
+from roster_pipeline.stages.parse import DEFAULT_USER_TYPES, IGNORED
+
+TEMPLATE = """\
+# How the deliveries of this district are imported. Every key has a default; what is commented out
+# shows it or an example. `roster district check {id}` reads this file and says what is wrong.
+
+name: {name}
+timezone: {timezone}
+
+# Which data files a delivery must hold (manifest.csv tells the version and may be left out).
+# required_files: [{files}]
+
+# attribute: file.header, by enrollment type. An attribute we do not have is kept in `extra`.
+# attributes:
+#   student: {{sis_id: users.identifier, state_id: users.metadata.stateId}}
+
+# Which role is which enrollment type: student, teacher, admin, contact, or ignore.
+# user_types: {{aide: teacher}}
+
+# What becomes of a record without an attribute: skip, report or ignore.
+# data_requirements:
+#   student: {{email: report}}
+
+# Only records that a rule includes are kept; several rules of a type are joined by OR.
+# filters:
+#   - student: {{grades: {{in: [KG, "01", "02", "03", "04", "05"]}}}}
+"""
+
+_IN_WORDS = {
+    "dict_type": "it must be a mapping, key: value",
+    "model_type": "it must be a mapping, key: value",
+    "string_too_short": "it must not be empty",
+    "string_type": "it must be text; put it into quotes",
+    "too_short": "it must not be empty",
+    "tuple_type": "it must be a list, each item after a -",
+}
+"""What pydantic says in the words of Python, in those of a file."""
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """One wrong setting: the line in the file, the key, what was found, and what is allowed."""
+
+    line: int
+    key: str
+    found: str
+    allowed: str
+
+    def __str__(self) -> str:
+        return f"line {self.line}, {self.key}: found {self.found}; {self.allowed}"
+
+
+class DistrictFileError(Exception):
+    """A district's file cannot be used. Carries the mistakes in the order of the file."""
+
+    def __init__(self, path: Path, mistakes: list[Mistake]) -> None:
+        self.path = path
+        self.mistakes = sorted(mistakes, key=lambda m: m.line)
+        super().__init__("\n".join(f"{path}: {mistake}" for mistake in self.mistakes))
+
+
+class UnknownDistrict(Exception):
+    """There is no file for this district."""
+
+
+def district_ids(folder: Path) -> list[str]:
+    """The ids of all districts that have a file."""
+    return sorted(p.stem for p in folder.glob("*.yaml") if is_district_id(p.stem))
+
+
+def district_path(folder: Path, district_id: str) -> Path:
+    """Where a district's file is. Raises UnknownDistrict, naming the nearest id."""
+    path = folder / f"{district_id}.yaml"
+    if is_district_id(district_id) and path.is_file():
+        return path
+    near = difflib.get_close_matches(district_id, district_ids(folder), 1)
+    hint = f"did you mean {near[0]}?" if near else "`roster district list` shows all districts."
+    raise UnknownDistrict(f"There is no district {district_id!r} in {folder}; {hint}")
+
+
+def load_district(folder: Path, district_id: str) -> DistrictSettings:
+    """The settings of a district. Raises UnknownDistrict or DistrictFileError."""
+    path = district_path(folder, district_id)
+    try:
+        text = path.read_text(encoding="utf-8")
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        content = yaml.safe_load(text)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        line = mark.line + 1 if mark else 1
+        problem = getattr(error, "problem", None) or "text that is not UTF-8"
+        raise DistrictFileError(
+            path, [Mistake(line, "the file", problem, "it must be YAML in UTF-8")]
+        ) from error
+    if not isinstance(content, dict):
+        raise DistrictFileError(
+            path, [Mistake(1, "the file", _shown(content), "it must be a mapping with a `name`")]
+        )
+    if repeated := list(_repeated_keys(node)):
+        raise DistrictFileError(path, repeated)
+    try:
+        settings = DistrictSettings.model_validate(content)
+    except ValidationError as error:
+        mistakes = [_mistake(node, content, dict(e)) for e in error.errors()]
+        raise DistrictFileError(path, mistakes) from error
+    wrong = [
+        Mistake(_line(node, loc), _key(loc), _shown(found), _nearest(str(found), allowed))
+        for loc, found, allowed in _unknown_words(settings)
+    ]
+    if wrong:
+        raise DistrictFileError(path, wrong)
+    return settings
+
+
+def _repeated_keys(node: yaml.Node | None, loc: tuple[Any, ...] = ()) -> Iterator[Mistake]:
+    """Keys that stand twice in one mapping; YAML would take the last without a word."""
+    if isinstance(node, yaml.SequenceNode):
+        for index, item in enumerate(node.value):
+            yield from _repeated_keys(item, (*loc, index))
+    if isinstance(node, yaml.MappingNode):
+        first: dict[str, int] = {}
+        for key, value in node.value:
+            line = key.start_mark.line + 1
+            place = (*loc, key.value)
+            if key.value in first:
+                says = f"it stands in line {first[key.value]} already; put them together"
+                yield Mistake(line, _key(place), _shown(key.value), says)
+            first.setdefault(key.value, line)
+            yield from _repeated_keys(value, place)
+
+
+def _unknown_words(
+    settings: DistrictSettings,
+) -> Iterator[tuple[tuple[str | int, ...], str, list[str]]]:
+    """Words whose vocabulary is ours, not the schema's: (place, word, allowed words)."""
+    types = list(ENROLLMENT_TYPES)
+    for index, file in enumerate(settings.required_files):
+        if file not in DATA_FILES:
+            yield ("required_files", index), file, list(DATA_FILES)
+    for role, target in settings.user_types.items():
+        allowed = ["student", "teacher", "admin", "contact", IGNORED]
+        if target not in allowed:
+            yield ("user_types", role), target, allowed
+        if role not in DEFAULT_USER_TYPES and not role.startswith("ext:"):
+            yield ("user_types", role), role, list(DEFAULT_USER_TYPES)
+    for section in ("attributes", "data_requirements", "uniqueness"):
+        for name in getattr(settings, section):
+            if name not in types:
+                yield (section, name), name, types
+    for name, requirements in settings.data_requirements.items():
+        attributes = _attributes(settings, name)
+        for attribute in requirements:
+            if name in types and attribute not in attributes:
+                yield ("data_requirements", name, attribute), attribute, attributes
+    for name, domains in settings.uniqueness.items():
+        for index, domain in enumerate(domains):
+            for attribute in domain.attributes:
+                if name in types and attribute not in _attributes(settings, name):
+                    yield ("uniqueness", name, index), attribute, _attributes(settings, name)
+    for index, rule in enumerate(settings.filters):
+        for name, by_attribute in rule.items():
+            if name not in types:
+                yield ("filters", index, name), name, types
+                continue
+            for attribute, conditions in by_attribute.items():
+                place = ("filters", index, name, attribute)
+                if attribute not in _attributes(settings, name):
+                    yield place, attribute, _attributes(settings, name)
+                elif attribute == "grades":
+                    # YAML reads an unquoted 010 as 8; a grade nobody has would filter everybody.
+                    for condition, values in conditions.items():
+                        words = values if isinstance(values, tuple) else (values,)
+                        for word in words if condition in ("equals", "in", "not_in") else ():
+                            if word not in GRADES:
+                                yield (*place, condition), str(word), [f'"{g}"' for g in GRADES]
+
+
+def _attributes(settings: DistrictSettings, enrollment_type: str) -> list[str]:
+    """The attributes a type has in this district, the district's own last."""
+    default = DEFAULT_SOURCES.get(enrollment_type, {})
+    return list(dict.fromkeys([*default, *settings.attributes.get(enrollment_type, {})]))
+
+
+def _mistake(node: yaml.Node | None, content: Any, error: dict[str, Any]) -> Mistake:
+    loc = tuple(part for part in error["loc"] if part != "[key]")
+    if error["type"] == "extra_forbidden":
+        return Mistake(
+            _line(node, loc), _key(loc), str(loc[-1]), _nearest(str(loc[-1]), _keys_at(loc[:-1]))
+        )
+    if error["type"] == "missing":
+        return Mistake(_line(node, loc[:-1]), _key(loc), "nothing", "it is required")
+    expected = error.get("ctx", {}).get("expected")
+    if error["type"] == "literal_error":
+        says = _nearest(str(error["input"]), re.findall(r"'([^']+)'", str(expected)))
+    else:
+        says = _IN_WORDS.get(error["type"], error["msg"].removeprefix("Value error, "))
+    return Mistake(_line(node, loc), _key(loc), _shown(error["input"]), says)
+
+
+def _keys_at(loc: tuple[Any, ...]) -> list[str]:
+    """The keys a model allows at a place: those of the district, or of a domain of uniqueness."""
+    from roster_pipeline.stages.uniqueness import Domain
+
+    model: type[BaseModel] = Domain if loc else DistrictSettings
+    return list(model.model_fields)
+
+
+def _nearest(word: str, allowed: list[str]) -> str:
+    near = difflib.get_close_matches(word, allowed, 1)
+    hint = f"did you mean {near[0]}? " if near else ""
+    return f"{hint}allowed: {', '.join(allowed)}"
+
+
+def _key(loc: tuple[Any, ...]) -> str:
+    return ".".join(str(part) for part in loc) or "the file"
+
+
+def _shown(value: object) -> str:
+    text = repr(value) if isinstance(value, str) else str(value)
+    return text if len(text) <= 60 else text[:59] + "…"
+
+
+def _line(node: yaml.Node | None, loc: tuple[Any, ...]) -> int:
+    """The line (from 1) of the deepest node on the way to a place in the file."""
+    line = 1
+    for part in loc:
+        if isinstance(node, yaml.MappingNode):
+            pair = next((p for p in node.value if p[0].value == str(part)), None)
+            if pair is None:
+                break
+            line, node = pair[0].start_mark.line + 1, pair[1]
+        elif (
+            isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value)
+        ):
+            node = node.value[part]
+            line = node.start_mark.line + 1
+        else:
+            break
+    return line
+
+
+def add_district(folder: Path, district_id: str, name: str, timezone: str) -> Path:
+    """Write a district's file with comments. Raises ValueError when the id or the time zone is
+    not allowed, FileExistsError when the district has a file."""
+    if not is_district_id(district_id):
+        raise ValueError(
+            f"{district_id!r} cannot be a district's id; it must be 2 to 63 small letters, digits "
+            "and hyphens, beginning with a letter"
+        )
+    settings = DistrictSettings(name=name, timezone=timezone)
+    path = folder / f"{district_id}.yaml"
+    text = TEMPLATE.format(
+        id=district_id,
+        name=yaml.safe_dump(settings.name, allow_unicode=True).strip().removesuffix("\n..."),
+        timezone=settings.timezone,
+        files=", ".join(DATA_FILES),
+    )
+    with path.open("x", encoding="utf-8") as stream:
+        stream.write(text)
+    return path

@@ -1,0 +1,246 @@
+"""Opens a delivery: a OneRoster zip, a folder, or loose CSV files, within stated limits.
+
+What the files say is the business of `reader`; here it is settled which files there are, under
+which name, and that the container is whole, harmless and within bounds (nothing is extracted to
+disk; what a zip claims about sizes is not believed but counted).
+"""
+
+from __future__ import annotations
+
+import re
+import stat
+import struct
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from roster_pipeline.findings import DeliveryRefused, Finding, finding
+from roster_pipeline.oneroster.standard import VERSIONS
+
+KNOWN_FILES = (
+    "manifest",
+    *dict.fromkeys(name for v in reversed(VERSIONS.values()) for name in (*v.files, *v.left_alone)),
+)
+_BY_LOWER_NAME = {name.lower(): name for name in KNOWN_FILES}
+_LEFTOVERS = re.compile(
+    r"(^|/)(__MACOSX(/|$)|\._|\.DS_Store$|Thumbs\.db$|desktop\.ini$)|:Zone\.Identifier$", re.I
+)
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How large a delivery may be (bytes, counts); the defaults are those of a state-sized one."""
+
+    zip_bytes: int = 512 << 20
+    entries: int = 64
+    unpacked_bytes: int = 4 << 30
+    file_bytes: int = 2 << 30
+    ratio: int = 100
+    ratio_from_bytes: int = 10 << 20
+    field_bytes: int = 64 << 10
+    row_bytes: int = 1 << 20
+    columns: int = 200
+    rows: int = 20_000_000
+
+
+@dataclass(frozen=True)
+class Package:
+    """The files of one delivery.
+
+    files: content by the standard's name without `.csv` (`users`, `manifest`), decompressed.
+    ignored: names that arrived and are not part of the delivery.
+    findings: what is to be told about the container.
+    """
+
+    files: dict[str, bytes]
+    ignored: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = field(default=())
+
+
+def open_package(paths: Sequence[Path], limits: Limits = Limits()) -> Package:
+    """Open a delivery given as one zip, one folder, or CSV files.
+
+    Raises DeliveryRefused with findings that name the file and the remedy.
+    """
+    if len(paths) == 1 and paths[0].is_dir():
+        inside = sorted(p for p in paths[0].iterdir() if p.is_file())
+        return open_package(inside, limits) if inside else _refuse("delivery_empty")
+    if not paths:
+        _refuse("delivery_empty")
+    for path in paths:
+        if not path.is_file():
+            _refuse("file_not_found", file=str(path))
+    zips = [p for p in paths if p.suffix.lower() == ".zip"]
+    loose = [p for p in paths if p.suffix.lower() != ".zip"]
+    if len(zips) > 1:
+        _refuse("zip_several", file=zips[1].name)
+    if zips:
+        package = _open_zip(zips[0], limits)
+        told = tuple(finding("file_ignored_beside_zip", file=p.name) for p in loose)
+        return Package(
+            package.files,
+            (*package.ignored, *(p.name for p in loose)),
+            (*package.findings, *told),
+        )
+    names = _sort_out([p.name for p in loose])
+    for path in loose:
+        if path.stat().st_size > limits.file_bytes:
+            _refuse("file_too_large", file=path.name, limit=_size(limits.file_bytes))
+    by_name = {p.name: p for p in loose}
+    return Package(
+        {name: by_name[written].read_bytes() for name, written in names.data.items()},
+        names.ignored,
+        names.findings,
+    )
+
+
+def _refuse(code: str, **details: object) -> Package:
+    raise DeliveryRefused([finding(code, **details)])
+
+
+def _size(count: int) -> str:
+    return f"{count >> 30} GiB" if count >= 1 << 30 else f"{count >> 20} MB"
+
+
+@dataclass(frozen=True)
+class _Names:
+    data: dict[str, str]
+    ignored: tuple[str, ...]
+    findings: tuple[Finding, ...]
+
+
+def _sort_out(names: Sequence[str]) -> _Names:
+    """Which of the names is which file of the standard; the others are ignored and told."""
+    kept = [n for n in names if not _LEFTOVERS.search(n)]
+    data: dict[str, str] = {}
+    ignored = [n for n in names if _LEFTOVERS.search(n)]
+    told: list[Finding] = []
+    for name in kept:
+        stem, _, ending = name.rpartition(".")
+        known = _BY_LOWER_NAME.get(stem.lower()) if ending.lower() == "csv" else None
+        if known is None:
+            if ending.lower() == "zip":
+                _refuse("zip_in_zip", file=name)
+            ignored.append(name)
+            told.append(finding("file_ignored", file=name))
+        elif known in data:
+            _refuse("file_twice", file=name, other=data[known])
+        else:
+            data[known] = name
+            if name != f"{known}.csv":
+                told.append(finding("file_name_case", file=name, right=f"{known}.csv"))
+    if not data:
+        _refuse("delivery_without_files", found=", ".join(kept[:8]) or "nothing")
+    return _Names(data, tuple(ignored), tuple(told))
+
+
+def _open_zip(path: Path, limits: Limits) -> Package:
+    size = path.stat().st_size
+    if size == 0:
+        _refuse("zip_empty", file=path.name)
+    if size > limits.zip_bytes:
+        _refuse("zip_too_large", file=path.name, limit=_size(limits.zip_bytes))
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return _read_zip(path, archive, size, limits)
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, struct.error) as error:
+        raise DeliveryRefused([finding("zip_damaged", file=path.name)]) from error
+
+
+def _read_zip(path: Path, archive: zipfile.ZipFile, size: int, limits: Limits) -> Package:
+    entries = archive.infolist()
+    if not entries:
+        _refuse("zip_empty", file=path.name)
+    if len(entries) > limits.entries:
+        _refuse("zip_too_many_entries", file=path.name, limit=limits.entries)
+    _check_layout(path, archive, entries, size)
+    for entry in entries:
+        _check_entry(path, entry)
+    repeated = [n for n, times in Counter(e.filename for e in entries).items() if times > 1]
+    if repeated:
+        _refuse("file_twice", file=repeated[0], other=repeated[0])
+    documents = [e for e in entries if not e.is_dir() and not _LEFTOVERS.search(e.filename)]
+    folders = {PurePosixPath(e.filename).parent for e in documents}
+    if len(folders) > 1:
+        _refuse("zip_several_folders", file=path.name)
+    folder = next(iter(folders), PurePosixPath("."))
+    told = [] if folder == PurePosixPath(".") else [finding("zip_folder", file=path.name)]
+    by_name = {PurePosixPath(e.filename).name: e for e in documents}
+    names = _sort_out(list(by_name))
+    files: dict[str, bytes] = {}
+    total = 0
+    for name, written in names.data.items():
+        files[name] = _unpack(archive, by_name[written], limits, limits.unpacked_bytes - total)
+        total += len(files[name])
+    leftovers = tuple(e.filename for e in entries if _LEFTOVERS.search(e.filename))
+    return Package(files, (*names.ignored, *leftovers), (*told, *names.findings))
+
+
+def _check_layout(
+    path: Path, archive: zipfile.ZipFile, entries: list[zipfile.ZipInfo], size: int
+) -> None:
+    """No bytes before the first entry, none after the end, no entry inside another.
+
+    Python 3.11.7's zipfile accepts all three.
+    """
+    if min(e.header_offset for e in entries) != 0:
+        _refuse("zip_prefixed", file=path.name)
+    ordered = sorted(entries, key=lambda e: e.header_offset)
+    ends = [*(e.header_offset for e in ordered[1:]), archive.start_dir]
+    for entry, end in zip(ordered, ends, strict=True):
+        if entry.header_offset + 30 + len(entry.filename) + entry.compress_size > end:
+            _refuse("zip_damaged", file=path.name)
+    end_record = 22 + len(archive.comment)
+    with path.open("rb") as stream:
+        stream.seek(size - end_record)
+        if stream.read(4) != b"PK\x05\x06":
+            _refuse("zip_damaged", file=path.name)
+
+
+def _check_entry(path: Path, entry: zipfile.ZipInfo) -> None:
+    name = entry.orig_filename
+    parts = re.split(r"[/\\]", name)
+    if (
+        ".." in parts
+        or name.startswith(("/", "\\"))
+        or re.match(r"[A-Za-z]:", name)
+        or "\\" in name
+        or "\x00" in name
+    ):
+        _refuse("zip_entry_path", file=path.name, entry=_shown(name))
+    if stat.S_ISLNK(entry.external_attr >> 16):
+        _refuse("zip_entry_link", file=path.name, entry=_shown(name))
+    if entry.flag_bits & 0x1:
+        _refuse("zip_encrypted", file=path.name)
+    if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        _refuse("zip_compression", file=path.name, entry=_shown(name))
+
+
+def _shown(name: str) -> str:
+    """A name from outside, fit to print."""
+    return name[:80].encode("unicode_escape").decode()
+
+
+def _unpack(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, limits: Limits, budget: int) -> bytes:
+    """An entry's content, counted while it is produced. The ratio is judged as soon as 10 MB came
+    out, so that a bomb is stopped there."""
+    chunks: list[bytes] = []
+    produced = 0
+    name = _shown(entry.filename)
+    with archive.open(entry) as stream:
+        while chunk := stream.read(_CHUNK):
+            produced += len(chunk)
+            if produced > limits.file_bytes:
+                _refuse("file_too_large", file=name, limit=_size(limits.file_bytes))
+            if produced > budget:
+                _refuse("delivery_too_large", file=name, limit=_size(limits.unpacked_bytes))
+            if produced > limits.ratio_from_bytes and produced > limits.ratio * max(
+                entry.compress_size, 1
+            ):
+                _refuse("zip_ratio", file=name, limit=limits.ratio)
+            chunks.append(chunk)
+    return b"".join(chunks)

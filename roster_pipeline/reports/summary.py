@@ -1,0 +1,80 @@
+"""The summary of one import: its counts by enrollment type, its files, its findings in sum."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+from sqlalchemy import Connection
+
+from roster_pipeline.roster import ENROLLMENT_TYPES, RECEIVED_OUTCOMES
+from roster_pipeline.warehouse import ledger
+
+COUNT_NAMES = ("received", *RECEIVED_OUTCOMES, "deleted", "kept", "reported")
+
+
+@dataclass(frozen=True)
+class ImportSummary:
+    """One import in numbers.
+
+    counts: by enrollment type, each of COUNT_NAMES; `received` is the sum of the outcomes, and
+        `reported` the number of records with something to tell that did not leave them out.
+    fatal: the findings for which the delivery was refused, as records with FINDING_COLUMNS.
+    findings: how many in all. rules: how many of each kind (see `ledger.finding_counts`).
+    """
+
+    imported: ledger.Import
+    counts: dict[str, dict[str, int]]
+    files: list[ledger.FileEntry]
+    fatal: list[dict[str, Any]]
+    findings: int
+    rules: pd.DataFrame
+
+    def as_json(self) -> dict[str, Any]:
+        """The summary as `roster show --format json` prints it (design section 8)."""
+        return {
+            "import_id": self.imported.id,
+            "district": self.imported.district_id,
+            "app": self.imported.app,
+            "status": self.imported.status,
+            "message": self.imported.message,
+            "counts": self.counts,
+            "files": [vars(entry) for entry in self.files],
+            "findings": self.findings,
+            "hold": None,
+        }
+
+
+def import_summary(conn: Connection, import_id: int) -> ImportSummary:
+    """The summary of an import. Raises UnknownImport."""
+    imported = ledger.get_import(conn, import_id)
+    rows = ledger.counts(conn, import_id)
+    by_type = rows.groupby(["enrollment_type", "outcome"])["records"].sum()
+    reported = ledger.reported_records(conn, import_id)
+    names = [
+        *ENROLLMENT_TYPES,
+        *(n for n in rows["enrollment_type"].unique() if n not in ENROLLMENT_TYPES),
+    ]
+    counts: dict[str, dict[str, int]] = {}
+    for name in names if len(rows) else []:
+        outcomes = {
+            o: int(by_type.get((name, o), 0)) for o in (*RECEIVED_OUTCOMES, "deleted", "kept")
+        }
+        received = sum(outcomes[o] for o in RECEIVED_OUTCOMES)
+        counts[name] = {"received": received, **outcomes, "reported": reported.get(name, 0)}
+    rules = ledger.finding_counts(conn, import_id)
+    return ImportSummary(
+        imported,
+        counts,
+        ledger.files(conn, import_id),
+        as_records(ledger.findings(conn, import_id, severity="fatal")),
+        int(rules["findings"].sum()),
+        rules,
+    )
+
+
+def as_records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """A frame as plain dictionaries, null as None; for what is printed or sent as JSON."""
+    plain = frame.astype(object).where(frame.notna(), None)
+    return [{str(name): value for name, value in row.items()} for row in plain.to_dict("records")]

@@ -1,0 +1,215 @@
+"""Data requirements: which attributes a record must have, by Great Expectations 1.x.
+
+The suites in `expectations/*.json` say per attribute whether a record that lacks it is left out
+(`skip`) or only told (`report`); a district's settings may change each of them (design rule 4.5).
+Great Expectations takes seconds to import, so it is imported where it validates and nowhere else.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field
+
+from roster_pipeline.findings import Outcome, concat_findings, tell_records
+from roster_pipeline.roster import ENROLLMENT_TYPES, Roster
+
+OnMissing = Literal["skip", "report", "ignore"]
+NOT_NULL = "expect_column_values_to_not_be_null"
+
+
+class DataRequirementSettings(BaseModel):
+    """By enrollment type and attribute: skip, report or ignore; the suites' own where not told."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    data_requirements: Mapping[str, Mapping[str, OnMissing]] = Field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Suites:
+    """The suites by enrollment type, as their JSON files say."""
+
+    by_type: Mapping[str, Mapping[str, Any]]
+
+
+class SuiteError(Exception):
+    """A suite in `expectations/` is not what it should be; says which file and why."""
+
+
+def load_suites(folder: Path) -> Suites:
+    """Read `<enrollment type>.json` suites. Raises SuiteError, naming the file."""
+    by_type: dict[str, Mapping[str, Any]] = {}
+    for path in sorted(folder.glob("*.json")):
+        if path.stem not in ENROLLMENT_TYPES:
+            raise SuiteError(
+                f"{path}: there is no enrollment type {path.stem!r}; "
+                f"allowed: {', '.join(ENROLLMENT_TYPES)}"
+            )
+        try:
+            by_type[path.stem] = json.loads(path.read_text())
+        except json.JSONDecodeError as error:
+            raise SuiteError(f"{path}: not valid JSON, {error}") from error
+    if not by_type:
+        raise SuiteError(f"{folder}: no expectation suites (*.json) there")
+    return Suites(by_type)
+
+
+def require_data(roster: Roster, settings: DataRequirementSettings, suites: Suites) -> Outcome:
+    """Tell each record that lacks an attribute, and end as `skipped` those that may not lack it."""
+    told: list[pd.DataFrame] = []
+    for name in ENROLLMENT_TYPES:
+        frame = roster.frames[name]
+        if frame.empty:
+            continue
+        expectations = _effective(name, suites.by_type.get(name, {"expectations": []}), settings)
+        skip = pd.Series(False, index=frame.index)
+        for failure in _validate(frame, f"{name} of expectations/{name}.json", expectations):
+            records = frame.iloc[failure.positions]
+            skips = failure.meta["on_missing"] == "skip"
+            told.append(
+                tell_records(
+                    failure.meta["code"],
+                    name,
+                    records,
+                    failure.column,
+                    roster.sources[name][failure.column],
+                    severity="skipped" if skips else "reported",
+                )
+            )
+            if skips:
+                skip.iloc[failure.positions] = True
+        roster = roster.end(name, skip, "skipped")
+    return Outcome(roster, concat_findings(told))
+
+
+def _effective(
+    name: str, suite: Mapping[str, Any], settings: DataRequirementSettings
+) -> list[dict[str, Any]]:
+    """The suite's expectations with the district's choices; ignored ones left out, and a
+    requirement the suite does not have added."""
+    chosen = settings.data_requirements.get(name, {})
+    expectations = [
+        _with_choice(e, chosen.get(e["kwargs"]["column"], e["meta"]["on_missing"]))
+        for e in suite["expectations"]
+    ]
+    required = {e["kwargs"]["column"] for e in expectations if e["type"] == NOT_NULL}
+    expectations += [
+        _with_choice(_not_null(column), choice)
+        for column, choice in chosen.items()
+        if column not in required
+    ]
+    return [e for e in expectations if e["meta"]["on_missing"] != "ignore"]
+
+
+def _with_choice(expectation: Mapping[str, Any], on_missing: str) -> dict[str, Any]:
+    return {**expectation, "meta": {**expectation["meta"], "on_missing": on_missing}}
+
+
+def _not_null(column: str) -> dict[str, Any]:
+    return {
+        "type": NOT_NULL,
+        "kwargs": {"column": column},
+        "meta": {"code": f"{column}_missing"},
+    }
+
+
+@dataclass(frozen=True)
+class _Failure:
+    column: str
+    meta: Mapping[str, Any]
+    positions: list[int]
+
+
+def _validate(
+    frame: pd.DataFrame, suite_name: str, expectations: list[dict[str, Any]]
+) -> list[_Failure]:
+    """Validate a frame; positions of the failing rows by expectation.
+
+    The index handed over is unnamed and positional: with a named one, or with
+    `unexpected_index_column_names`, Great Expectations is some thirty times slower. It drops
+    expectations it does not know without a word, and reports a missing column in the result
+    only; both raise SuiteError here.
+    """
+    if not expectations:
+        return []
+    with _great_expectations() as gx:
+        suite = gx.ExpectationSuite(name=suite_name, expectations=expectations)
+        if len(suite.expectations) != len(expectations):
+            known = [expectation.meta for expectation in suite.expectations]
+            unknown = [e for e in expectations if e["meta"] not in known]
+            raise SuiteError(
+                f"{suite_name}: not known to Great Expectations (look for a misspelt type or "
+                "severity; severities are critical, warning, info): "
+                + "; ".join(
+                    f"{e['type']} of {e['kwargs']['column']}, severity {e.get('severity')}"
+                    for e in unknown
+                )
+            )
+        source = _context(gx).data_sources.add_or_update_pandas("roster")
+        asset = source.add_dataframe_asset("frame")
+        batch = asset.add_batch_definition_whole_dataframe("all").get_batch(
+            {"dataframe": frame.set_axis(pd.RangeIndex(len(frame)))}
+        )
+        results = batch.validate(
+            suite,
+            result_format={
+                "result_format": "COMPLETE",
+                "exclude_unexpected_values": True,
+                "return_unexpected_index_query": False,
+            },
+        ).results
+    failures = []
+    for result in results:
+        config = result.expectation_config
+        if "unexpected_index_list" not in result.result and not result.success:
+            raise SuiteError(
+                f"{suite_name}: {config.type} on {config.kwargs['column']!r} could not be evaluated"
+            )
+        positions = result.result.get("unexpected_index_list") or []
+        if positions:
+            failures.append(_Failure(config.kwargs["column"], config.meta, positions))
+    return failures
+
+
+@cache
+def _context(gx: Any) -> Any:
+    """One context a process, without Data Docs (they print values, and each leaves a folder
+    behind) and without progress bars."""
+    from great_expectations.data_context.types.base import (
+        DataContextConfig,
+        InMemoryStoreBackendDefaults,
+    )
+
+    defaults = InMemoryStoreBackendDefaults(init_temp_docs_sites=False)
+    config = DataContextConfig(store_backend_defaults=defaults)
+    context = gx.get_context(mode="ephemeral", project_config=config)
+    context.variables.progress_bars = {"globally": False}
+    return context
+
+
+@contextmanager
+def _great_expectations() -> Iterator[Any]:
+    """The library, quiet and without its telemetry."""
+    os.environ["GX_ANALYTICS_ENABLED"] = "false"
+    logger = logging.getLogger("great_expectations")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            import great_expectations as gx
+
+            yield gx
+    finally:
+        logger.setLevel(level)

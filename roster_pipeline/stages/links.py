@@ -1,0 +1,232 @@
+"""Links: every reference must lead to a record that will be active after this import.
+
+A record whose required reference leads nowhere ends as `invalid`; an optional one is dropped and
+told. Types are settled in the order in which references lead, so that what hangs on a record that
+fell is told with it. A record that was received but rejected and is active in the warehouse stays
+there, and references to it hold, as long as its own references do (design rules 4.8 and 4.9).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import pandas as pd
+
+from roster_pipeline.findings import Outcome, concat_findings, finding, findings_frame, tell_records
+from roster_pipeline.roster import (
+    ENROLLMENT_TYPES,
+    PERSONS,
+    REJECTED_OUTCOMES,
+    TEXT,
+    UNTYPED,
+    Attribute,
+    EnrollmentType,
+    Roster,
+)
+from roster_pipeline.stages.filters import list_elements
+
+
+def link_records(
+    roster: Roster, warehouse: Mapping[str, pd.DataFrame], decisions: pd.DataFrame
+) -> Outcome:
+    """Resolve all references.
+
+    warehouse: by enrollment type, the district's records with columns source_id, active and the
+    type's reference attributes. decisions: which school of the warehouse each received one is
+    (see `schools`), since the warehouse's records name its schools and the delivery's name the
+    organisations. The returned roster knows what is `kept`.
+    """
+    known_orgs = _rejected_organizations(roster, warehouse)
+    living = {"organization": pd.concat([roster.organizations["source_id"], known_orgs])}
+    told: list[pd.DataFrame] = []
+    kept: list[pd.DataFrame] = []
+    for enrollment_type in ENROLLMENT_TYPES.values():
+        name = enrollment_type.name
+        living[name] = roster.frames[name]["source_id"]
+        for attribute in enrollment_type.references:
+            if _checkable(attribute, roster) and not _among_themselves(enrollment_type, attribute):
+                roster, found = _resolve(roster, enrollment_type, attribute, living)
+                told += found
+                living[name] = roster.frames[name]["source_id"]
+        if name == "school":
+            received = decisions["org_id"].isin(living[name])
+            mapped = decisions.loc[received, "school_id"]
+            living[name] = pd.concat([living[name], mapped], ignore_index=True)
+        stays = _kept(roster, enrollment_type, warehouse[name], living, decisions)
+        kept.append(stays)
+        living[name] = pd.concat([living[name], stays["source_id"]], ignore_index=True)
+        if name == "school":
+            kept_as = decisions.loc[decisions["school_id"].isin(stays["source_id"]), "org_id"]
+            living[name] = pd.concat([living[name], kept_as], ignore_index=True)
+    for enrollment_type in ENROLLMENT_TYPES.values():
+        for attribute in enrollment_type.references:
+            if _checkable(attribute, roster) and _among_themselves(enrollment_type, attribute):
+                roster, found = _resolve(roster, enrollment_type, attribute, living)
+                told += found
+    referred_to = {
+        _file_of(target)
+        for enrollment_type in ENROLLMENT_TYPES.values()
+        for attribute in enrollment_type.references
+        for target in attribute.refers_to
+    }
+    absent = [
+        finding("references_not_checked", file=f"{file}.csv")
+        for file in roster.absent_files
+        if file in referred_to
+    ]
+    roster = replace(roster, kept=pd.concat(kept, ignore_index=True))
+    return Outcome(roster, concat_findings([findings_frame(absent), *told]))
+
+
+def _checkable(attribute: Attribute, roster: Roster) -> bool:
+    """Whether the file a reference leads into is there to be checked against."""
+    targets = {_file_of(target) for target in attribute.refers_to}
+    return not targets <= set(roster.absent_files)
+
+
+def _file_of(target: str) -> str:
+    return "orgs" if target == "organization" else ENROLLMENT_TYPES[target].file
+
+
+def _among_themselves(enrollment_type: EnrollmentType, attribute: Attribute) -> bool:
+    """Whether records name others of their own kind (students and contacts each other), so that
+    all of them must be settled first. Such references are optional: no record falls by them."""
+    return enrollment_type.name in attribute.refers_to
+
+
+def _rejected_organizations(
+    roster: Roster, warehouse: Mapping[str, pd.DataFrame]
+) -> pd.Series[str]:
+    """Rejected rows of orgs.csv that active records of the warehouse name. Organisations that are
+    no schools are not in the warehouse, but these were good when those records came."""
+    ids = roster.ended.loc[_rejected(roster, ("school",)), "source_id"]
+    named = [
+        known.loc[known["active"].astype(bool), attribute.name]
+        for name, known in warehouse.items()
+        for attribute in ENROLLMENT_TYPES[name].references
+        if "organization" in attribute.refers_to and attribute.kind != "list"
+    ]
+    return ids.loc[ids.isin(pd.concat(named).dropna())]
+
+
+def _rejected(roster: Roster, types: Sequence[str]) -> pd.Series[bool]:
+    """Which ended records of these types were received but rejected."""
+    ended = roster.ended
+    rejected: pd.Series[bool] = ended["enrollment_type"].isin(types)
+    return rejected & ended["outcome"].isin(REJECTED_OUTCOMES)
+
+
+def _resolve(
+    roster: Roster,
+    enrollment_type: EnrollmentType,
+    attribute: Attribute,
+    living: Mapping[str, pd.Series[str]],
+) -> tuple[Roster, list[pd.DataFrame]]:
+    """Drop dangling values of one attribute; end the records that may not lack them."""
+    name = enrollment_type.name
+    frame = roster.frames[name]
+    targets = pd.concat([living[target] for target in attribute.refers_to], ignore_index=True)
+    values = frame[attribute.name]
+    if attribute.kind == "list":
+        left, lost = _split_elements(values, targets)
+    else:
+        lives = values.isin(targets)
+        left, lost = values.where(lives), values.where(~lives)
+    dangling = lost.notna()
+    if not dangling.any():
+        return roster, []
+    told_of = dangling & ~_filtered(lost, roster) if not attribute.required_reference else dangling
+    ends = dangling & left.isna() if attribute.required_reference else dangling & False
+    source = roster.sources[name][attribute.name]
+    header = source.partition(".")[2]
+    sentence = (
+        f"{header} names " + lost + f", {_noun(attribute)} that will be active after this import."
+    )
+    told = [
+        tell_records(
+            f"{attribute.name}_unknown",
+            name,
+            frame.loc[mask],
+            attribute.name,
+            source,
+            severity="skipped" if mask is ends else "reported",
+            message=sentence.loc[mask],
+        )
+        for mask in (ends, told_of & ~ends)
+        if mask.any()
+    ]
+    changed = frame.assign(**{attribute.name: left.where(~ends, values)})
+    roster = replace(roster, frames={**roster.frames, name: changed})
+    return roster.end(name, ends, "invalid"), told
+
+
+def _filtered(lost: pd.Series[str], roster: Roster) -> pd.Series[bool]:
+    """Where all that an optional reference has lost was filtered, which is no fault."""
+    filtered = roster.ended.loc[roster.ended["outcome"] == "filtered", "source_id"]
+    _, unknown = _split_elements(lost, filtered)
+    return unknown.isna()
+
+
+def _noun(attribute: Attribute) -> str:
+    """What a dangling reference does not name, in words."""
+    if attribute.refers_to == PERSONS:
+        return "which is no person"
+    return f"which is no {attribute.refers_to[0].replace('_', ' ')}"
+
+
+def _split_elements(
+    values: pd.Series[str], targets: pd.Series[str]
+) -> tuple[pd.Series[str], pd.Series[str]]:
+    """A list attribute in two: its elements that are among the targets, and those that are not;
+    null where there is none of the kind."""
+    positions, elements = list_elements(values)
+    lives = pd.Series(elements).isin(targets).to_numpy(bool)
+    if lives.all():
+        return values, pd.Series(pd.NA, index=values.index, dtype=TEXT)
+    left, lost = (
+        pd.Series(elements[which]).groupby(positions[which]).agg(",".join).astype(TEXT)
+        for which in (lives, ~lives)
+    )
+    everywhere = pd.RangeIndex(len(values))
+    return (
+        left.reindex(everywhere).set_axis(values.index),
+        lost.reindex(everywhere).set_axis(values.index),
+    )
+
+
+def _kept(
+    roster: Roster,
+    enrollment_type: EnrollmentType,
+    known: pd.DataFrame,
+    living: Mapping[str, pd.Series[str]],
+    decisions: pd.DataFrame,
+) -> pd.DataFrame:
+    """The active warehouse records of a type that were received but rejected, and whose own
+    required references stay active. Columns enrollment_type, source_id."""
+    name = enrollment_type.name
+    as_type = [name, UNTYPED] if name in PERSONS else [name]
+    ids = roster.ended.loc[_rejected(roster, as_type), "source_id"]
+    if name == "school":
+        ids = pd.concat([ids, decisions.loc[decisions["org_id"].isin(ids), "school_id"]])
+    stays = known.loc[
+        known["active"].astype(bool)
+        & known["source_id"].isin(ids)
+        & ~known["source_id"].isin(living[name])
+    ]
+    for attribute in enrollment_type.references:
+        if not attribute.required_reference or not _checkable(attribute, roster):
+            continue
+        targets = pd.concat([living[t] for t in attribute.refers_to], ignore_index=True)
+        values = stays[attribute.name]
+        if attribute.kind == "list":
+            left, _ = _split_elements(values, targets)
+            stays = stays.loc[values.isna() | left.notna()]
+        else:
+            stays = stays.loc[values.isna() | values.isin(targets)]
+    return pd.DataFrame(
+        {
+            "enrollment_type": pd.Series(name, stays.index, dtype=TEXT),
+            "source_id": stays["source_id"],
+        }
+    )

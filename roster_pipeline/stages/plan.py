@@ -1,0 +1,169 @@
+"""The plan: what an import would change in the warehouse, record by record and in sum.
+
+Compares the roster with the warehouse's state and decides for each received record whether it is
+added, updated, unchanged or restored, and for each record that was not received whether it is
+deleted, or kept because it was received but rejected (design rules 4.9 and 4.11). Nothing is
+written here; the warehouse merges what this says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from roster_pipeline.roster import ENROLLMENT_TYPES, TEXT, Roster, school_of
+
+UNIT_SEPARATOR = "\x1f"
+COUNT_COLUMNS = ("enrollment_type", "school", "outcome", "records")
+
+
+@dataclass(frozen=True)
+class SyncPlan:
+    """What the merge is to do.
+
+    changes: by enrollment type, the received records with source_id, all attributes, `extra` (a
+        JSON object of the district's own attributes, or null), file, row, `record_hash` (16
+        hexadecimal digits over `source_id`, all attributes and `extra`) and `outcome` (added,
+        updated, unchanged, restored).
+    deleted: active records that were not received; columns enrollment_type, source_id, school.
+    kept: active records that were received but rejected and stay in their last good version;
+        columns as `deleted`.
+    counts: long form, columns enrollment_type, school (null where a type has none), outcome
+        (all received outcomes and deleted, kept), records (int).
+    """
+
+    changes: Mapping[str, pd.DataFrame]
+    deleted: pd.DataFrame
+    kept: pd.DataFrame
+    counts: pd.DataFrame
+
+
+def record_hash(enrollment_type: str, frame: pd.DataFrame) -> pd.Series[str]:
+    """A content hash of each record: 16 hexadecimal digits over all that the warehouse stores.
+
+    Two rows that say the same hash the same whatever file or row they come from.
+    """
+    columns = [
+        "source_id",
+        *(a.name for a in ENROLLMENT_TYPES[enrollment_type].attributes),
+        "extra",
+    ]
+    table = pa.Table.from_pandas(frame[columns], preserve_index=False)
+    parts = [pc.fill_null(pc.cast(table[column], pa.string()), "\x00") for column in columns]
+    joined = pc.binary_join_element_wise(*parts, UNIT_SEPARATOR).to_numpy()
+    hashes = pd.util.hash_array(joined, categorize=False)
+    digits = pd.Series(hashes, index=frame.index).map("{:016x}".format)
+    return digits.astype(TEXT)
+
+
+def make_plan(roster: Roster, warehouse: Mapping[str, pd.DataFrame]) -> SyncPlan:
+    """Compare a roster with the warehouse's state.
+
+    warehouse: by enrollment type, all records of the district with columns source_id, record_hash,
+    active, school. Raises ValueError when a type has two records of one source id.
+    """
+    changes = {name: _changes(name, roster, warehouse[name]) for name in ENROLLMENT_TYPES}
+    missing = pd.concat(
+        [_not_received(name, changes[name], warehouse[name]) for name in ENROLLMENT_TYPES],
+        ignore_index=True,
+    )
+    is_kept = _keys(missing).isin(_keys(roster.kept))
+    deleted = missing.loc[~is_kept].reset_index(drop=True)
+    kept = missing.loc[is_kept].reset_index(drop=True)
+    return SyncPlan(changes, deleted, kept, _counts(changes, roster.ended, deleted, kept))
+
+
+def _changes(name: str, roster: Roster, known: pd.DataFrame) -> pd.DataFrame:
+    frame = roster.frames[name]
+    known_names = {a.name for a in ENROLLMENT_TYPES[name].attributes}
+    own = [a for a in roster.sources.get(name, ()) if a not in known_names]
+    frame = frame.drop(columns=own).assign(extra=_json({a: frame[a] for a in own}, frame.index))
+    frame["record_hash"] = record_hash(name, frame)
+    joined = frame[["source_id", "record_hash"]].merge(
+        known[["source_id", "record_hash", "active"]],
+        on="source_id",
+        how="left",
+        suffixes=("", "_known"),
+        validate="one_to_one",
+    )
+    was_active = joined["active"].fillna(False)
+    same = (joined["record_hash"] == joined["record_hash_known"]).fillna(False)
+    outcome = pd.Series("added", index=frame.index, dtype=TEXT)
+    outcome = outcome.mask(joined["active"].notna() & ~was_active, "restored")
+    outcome = outcome.mask(was_active & ~same, "updated")
+    outcome = outcome.mask(was_active & same, "unchanged")
+    return frame.assign(outcome=outcome)
+
+
+def _json(extra: Mapping[str, pd.Series], index: pd.Index) -> pd.Series[str]:
+    """The district's own attributes as one JSON object a record, null where all are blank."""
+    if not extra:
+        return pd.Series(pd.NA, index, dtype=TEXT)
+    members = [_json_member(name, pa.array(values, pa.string())) for name, values in extra.items()]
+    joined = pc.binary_join_element_wise(*members, "")
+    whole = pc.binary_join_element_wise("{", pc.utf8_slice_codeunits(joined, 2), "}", "")
+    blank = pc.equal(joined, "")
+    return _series(pc.if_else(blank, pa.scalar(None, pa.string()), whole), index)
+
+
+def _json_member(name: str, text: pa.Array) -> pa.Array:
+    """`, "name": "text"` as JSON wants it, empty where the text is null."""
+    escapes = {"\\": "\\\\", '"': '\\"'}
+    if pc.any(pc.match_substring_regex(text, r"[\x00-\x1f]")).as_py():
+        escapes |= {chr(code): f"\\u{code:04x}" for code in range(0x20)}
+    for plain, escaped in escapes.items():
+        text = pc.replace_substring(text, plain, escaped)
+    return pc.fill_null(pc.binary_join_element_wise(f', "{name}": "', text, '"', ""), "")
+
+
+def _series(array: pa.Array, index: pd.Index) -> pd.Series[str]:
+    return pd.Series(pd.arrays.ArrowExtensionArray(array), index=index)
+
+
+def _not_received(name: str, changes: pd.DataFrame, known: pd.DataFrame) -> pd.DataFrame:
+    active = known.loc[known["active"].fillna(False).astype(bool), ["source_id", "school"]]
+    gone = active.loc[~active["source_id"].isin(changes["source_id"])]
+    return pd.DataFrame(
+        {
+            "enrollment_type": pd.Series(name, gone.index, dtype=TEXT),
+            "source_id": gone["source_id"],
+            "school": gone["school"],
+        }
+    )
+
+
+def _keys(records: pd.DataFrame) -> pd.Series[str]:
+    return records["enrollment_type"] + UNIT_SEPARATOR + records["source_id"]
+
+
+def _counts(
+    changes: Mapping[str, pd.DataFrame],
+    ended: pd.DataFrame,
+    deleted: pd.DataFrame,
+    kept: pd.DataFrame,
+) -> pd.DataFrame:
+    received = [
+        pd.DataFrame(
+            {
+                "enrollment_type": pd.Series(name, frame.index, dtype=TEXT),
+                "school": school_of(name, frame),
+                "outcome": frame["outcome"],
+            }
+        )
+        for name, frame in changes.items()
+    ]
+    rows = pd.concat(
+        [
+            *received,
+            ended[["enrollment_type", "school", "outcome"]],
+            deleted[["enrollment_type", "school"]].assign(outcome="deleted"),
+            kept[["enrollment_type", "school"]].assign(outcome="kept"),
+        ],
+        ignore_index=True,
+    )
+    columns = list(COUNT_COLUMNS[:3])
+    return rows.groupby(columns, dropna=False, sort=False).size().rename("records").reset_index()

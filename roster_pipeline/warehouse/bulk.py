@@ -1,0 +1,192 @@
+"""Many rows at once: each database's own bulk path, and the form in which lists cross it.
+
+SQLite is fed by `executemany` and read by `fetchmany`, PostgreSQL by `COPY` both ways. Values
+travel as Arrow columns; nothing here loops over rows in Python.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+from sqlalchemy import ColumnElement, Connection, Select, Table, case, func, select
+from sqlalchemy.dialects.postgresql import aggregate_order_by
+from sqlalchemy.sql.expression import literal_column
+
+from roster_pipeline.roster import EnrollmentType, Kind
+
+BATCH_ROWS = 50_000
+
+ARROW_TYPES: dict[Kind, pa.DataType] = {
+    "text": pa.string(),
+    "list": pa.string(),
+    "date": pa.date32(),
+    "boolean": pa.bool_(),
+}
+
+_CONTROL_CHARACTERS = "".join(map(chr, range(1, 32)))
+
+
+def to_arrow(frame: pd.DataFrame) -> pa.Table:
+    """A frame's columns as an Arrow table without index."""
+    return pa.Table.from_pandas(frame, preserve_index=False)
+
+
+def to_frame(table: pa.Table) -> pd.DataFrame:
+    """An Arrow table as a frame of ArrowDtype columns and a RangeIndex."""
+    frame: pd.DataFrame = table.to_pandas(types_mapper=pd.ArrowDtype)
+    return frame
+
+
+def load(
+    conn: Connection, table: Table, rows: pa.Table, constants: Mapping[str, object] | None = None
+) -> None:
+    """Append rows to a table.
+
+    rows: columns named as the table's; JSON columns as JSON text, dates as date32.
+    constants: further columns with one Python value for all rows.
+    Raises the driver's IntegrityError when a key is there already.
+    """
+    if not rows.num_rows:
+        return
+    stored = {name: _stored(conn, table, name, value) for name, value in (constants or {}).items()}
+    names = [*rows.column_names, *stored]
+    preparer = conn.dialect.identifier_preparer
+    target = preparer.format_table(table)
+    columns = ", ".join(preparer.quote(name) for name in names)
+    cursor = _cursor(conn)
+    if conn.dialect.name == "postgresql":
+        options = pyarrow.csv.WriteOptions(include_header=False)
+        with cursor.copy(f"COPY {target} ({columns}) FROM STDIN (FORMAT csv)") as copy:
+            for batch in rows.to_batches(max_chunksize=BATCH_ROWS):
+                arrays = [*batch.columns, *(_repeated(v, len(batch)) for v in stored.values())]
+                buffer = io.BytesIO()
+                pyarrow.csv.write_csv(pa.table(arrays, names=names), buffer, options)
+                copy.write(buffer.getvalue())
+        return
+    statement = f"INSERT INTO {target} ({columns}) VALUES ({', '.join('?' * len(names))})"
+    for batch in rows.to_batches(max_chunksize=BATCH_ROWS):
+        lists = [
+            (pc.cast(c, pa.string()) if pa.types.is_date(c.type) else c).to_pylist()
+            for c in batch.columns
+        ]
+        lists.extend([value] * len(batch) for value in stored.values())
+        cursor.executemany(statement, zip(*lists, strict=True))
+
+
+def fetch(
+    conn: Connection, statement: Select[*tuple[Any, ...]], types: Mapping[str, pa.DataType]
+) -> pa.Table:
+    """The result of a SELECT as an Arrow table.
+
+    types: the result's columns in the statement's order: string, int64, bool or date32.
+    """
+    compiled = statement.compile(dialect=conn.dialect)
+    cursor = _cursor(conn)
+    if conn.dialect.name == "postgresql":
+        sink = io.BytesIO()
+        query = f"COPY ({compiled}) TO STDOUT (FORMAT csv)"
+        with cursor.copy(query, compiled.params) as copy:
+            for data in copy:
+                sink.write(data)
+        if not sink.tell():
+            return pa.schema(types.items()).empty_table()
+        sink.seek(0)
+        return pyarrow.csv.read_csv(
+            sink,
+            read_options=pyarrow.csv.ReadOptions(column_names=list(types)),
+            parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True),
+            convert_options=pyarrow.csv.ConvertOptions(
+                column_types=dict(types),
+                null_values=[""],
+                strings_can_be_null=True,
+                quoted_strings_can_be_null=False,
+                true_values=["t"],
+                false_values=["f"],
+            ),
+        ).combine_chunks()
+    cursor.execute(str(compiled), tuple(compiled.params[p] for p in compiled.positiontup or ()))
+    batches = []
+    while rows := cursor.fetchmany(BATCH_ROWS):
+        columns = [
+            _from_sqlite(values, kind)
+            for values, kind in zip(zip(*rows, strict=True), types.values(), strict=True)
+        ]
+        batches.append(pa.record_batch(columns, names=list(types)))
+    return pa.Table.from_batches(batches, pa.schema(types.items())).combine_chunks()
+
+
+def as_stored(enrollment_type: EnrollmentType, frame: pd.DataFrame, *more: str) -> pa.Table:
+    """Records as `load` takes them: source_id, the attributes (lists as JSON), extra and `more`."""
+    attributes = enrollment_type.attributes
+    types = {a.name: ARROW_TYPES[a.kind] for a in attributes}
+    names = ["source_id", *types, "extra", *more]
+    schema = pa.schema([(name, types.get(name, pa.string())) for name in names])
+    table = to_arrow(frame[names]).cast(schema)
+    for attribute in attributes:
+        if attribute.kind == "list":
+            place = table.column_names.index(attribute.name)
+            table = table.set_column(
+                place, attribute.name, lists_to_json(table.column(attribute.name))
+            )
+    return table
+
+
+def lists_to_json(lists: Any) -> Any:
+    """A column of comma-joined lists as JSON arrays; null stays null, an empty text is `[]`."""
+    texts = pc.cast(lists, pa.string())
+    texts = pc.replace_substring(texts, "\\", "\\\\")
+    texts = pc.replace_substring(texts, '"', '\\"')
+    if pc.any(pc.match_substring_regex(texts, f"[{re.escape(_CONTROL_CHARACTERS)}]")).as_py():
+        for character in _CONTROL_CHARACTERS:
+            texts = pc.replace_substring(texts, character, f"\\u{ord(character):04x}")
+    arrays = pc.binary_join_element_wise('["', pc.replace_substring(texts, ",", '","'), '"]', "")
+    return pc.if_else(pc.equal(texts, pa.scalar("")), "[]", arrays)
+
+
+def list_text(conn: Connection, column: ColumnElement[Any]) -> ColumnElement[str]:
+    """The SQL of a list column as the comma-joined string that `lists_to_json` was given."""
+    joined: ColumnElement[str]
+    if conn.dialect.name == "postgresql":
+        element = (
+            func.jsonb_array_elements_text(column)
+            .table_valued("value", with_ordinality="place")
+            .render_derived()
+        )
+        comma: ColumnElement[str] = literal_column("','")
+        joined = func.string_agg(element.c.value, aggregate_order_by(comma, element.c.place))
+    else:
+        element = func.json_each(column).table_valued("value")
+        joined = func.group_concat(element.c.value, literal_column("','"))
+    elements = select(joined).select_from(element).scalar_subquery()
+    return case((column.is_not(None), func.coalesce(elements, "")))
+
+
+def _cursor(conn: Connection) -> Any:
+    if not conn.in_transaction():
+        conn.begin()
+    return conn.connection.cursor()
+
+
+def _stored(conn: Connection, table: Table, name: str, value: object) -> Any:
+    dialect = conn.dialect
+    process = table.c[name].type.dialect_impl(dialect).bind_processor(dialect)
+    return value if process is None else process(value)
+
+
+def _repeated(value: Any, length: int) -> Any:
+    return pa.repeat(pa.scalar(value if isinstance(value, bool | int) else str(value)), length)
+
+
+def _from_sqlite(values: tuple[Any, ...], kind: pa.DataType) -> Any:
+    if pa.types.is_date(kind):
+        return pa.array(values, pa.string()).cast(kind)
+    if pa.types.is_boolean(kind):
+        return pa.array(values, pa.int8()).cast(kind)
+    return pa.array(values, kind)

@@ -1,0 +1,286 @@
+"""The books: which imports there were, what each did to how many records, and what it found."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+import pandas as pd
+import pyarrow as pa
+from sqlalchemy import Connection, Engine, func, insert, select, update
+
+from roster_pipeline.findings import FINDING_COLUMNS
+from roster_pipeline.warehouse import bulk, tables
+
+Status = Literal[
+    "running",
+    "imported",
+    "unchanged",
+    "needs_school_mapping",
+    "held",
+    "refused",
+    "rejected",
+    "superseded",
+    "failed",
+    "undone",
+    "previewed",
+]
+
+
+class UnknownImport(LookupError):
+    """There is no import of that number."""
+
+    def __init__(self, import_id: int) -> None:
+        self.import_id = import_id
+        super().__init__(f"There is no import {import_id}. `roster imports` lists those there are.")
+
+
+@dataclass(frozen=True)
+class Import:
+    """One import as the ledger has it."""
+
+    id: int
+    district_id: str
+    app: str
+    status: Status
+    run_id: str | None
+    preview: bool
+    host: str
+    process_id: int
+    started_at: datetime
+    finished_at: datetime | None
+    effective_hash: str | None
+    settings_hash: str
+    message: str | None
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """One file of an import's effective set. mode: bulk, delta, or whatever the intake calls it."""
+
+    file: str
+    mode: str
+    rows: int
+    sha256: str
+
+
+def start_import(
+    engine: Engine,
+    district_id: str,
+    app: str,
+    run_id: str | None,
+    preview: bool,
+    settings_hash: str,
+    now: datetime,
+) -> int:
+    """Open a new import in the ledger, in a transaction of its own, and return its id.
+
+    To be called under the district's lock: an earlier import of the district that the ledger still
+    has as running lost its process, and is marked as failed.
+    """
+    with engine.begin() as conn:
+        conn.execute(
+            update(tables.imports)
+            .where(
+                tables.imports.c.district_id == district_id, tables.imports.c.status == "running"
+            )
+            .values(
+                status="failed",
+                finished_at=now,
+                message="The process that ran this import ended before the import did. "
+                "Nothing of it was merged; import the delivery again.",
+            )
+        )
+        import_id = conn.execute(
+            insert(tables.imports)
+            .values(
+                district_id=district_id,
+                app=app,
+                status="running",
+                run_id=run_id,
+                preview=preview,
+                host=socket.gethostname(),
+                process_id=os.getpid(),
+                started_at=now,
+                settings_hash=settings_hash,
+            )
+            .returning(tables.imports.c.id)
+        ).scalar_one()
+    return int(import_id)
+
+
+def finish_import(
+    conn: Connection, import_id: int, status: Status, now: datetime, message: str | None = None
+) -> None:
+    """Close an import with its status and, where it needs one, a sentence. Raises UnknownImport."""
+    _update(conn, import_id, status=status, finished_at=now, message=message)
+
+
+def record_effective(
+    conn: Connection, import_id: int, effective_hash: str, files: Sequence[FileEntry]
+) -> None:
+    """Note which files the import works on. Raises UnknownImport."""
+    _update(conn, import_id, effective_hash=effective_hash)
+    if files:
+        conn.execute(
+            insert(tables.import_files),
+            [{"import_id": import_id, **vars(entry)} for entry in files],
+        )
+
+
+def record_counts(conn: Connection, import_id: int, counts: pd.DataFrame) -> None:
+    """Note what became of how many records; columns as SyncPlan.counts."""
+    columns = ["enrollment_type", "school", "outcome", "records"]
+    bulk.load(conn, tables.import_counts, bulk.to_arrow(counts[columns]), {"import_id": import_id})
+
+
+def record_findings(conn: Connection, import_id: int, findings: pd.DataFrame) -> None:
+    """Note what the import found, in the frame's order; columns FINDING_COLUMNS."""
+    rows = bulk.to_arrow(findings[list(FINDING_COLUMNS)])
+    bulk.load(conn, tables.findings, rows, {"import_id": import_id})
+
+
+def last_accepted(conn: Connection, district_id: str) -> Import | None:
+    """The district's last import that was merged; None before the first."""
+    statement = (
+        select(tables.imports)
+        .where(tables.imports.c.district_id == district_id, tables.imports.c.status == "imported")
+        .order_by(tables.imports.c.id.desc())
+        .limit(1)
+    )
+    row = conn.execute(statement).one_or_none()
+    return None if row is None else Import(*row)
+
+
+def imports(conn: Connection, district_id: str | None = None, limit: int = 50) -> list[Import]:
+    """The last imports, of one district or of all, newest first."""
+    statement = select(tables.imports).order_by(tables.imports.c.id.desc()).limit(limit)
+    if district_id is not None:
+        statement = statement.where(tables.imports.c.district_id == district_id)
+    return [Import(*row) for row in conn.execute(statement)]
+
+
+def get_import(conn: Connection, import_id: int) -> Import:
+    """One import. Raises UnknownImport."""
+    statement = select(tables.imports).where(tables.imports.c.id == import_id)
+    row = conn.execute(statement).one_or_none()
+    if row is None:
+        raise UnknownImport(import_id)
+    return Import(*row)
+
+
+def counts(conn: Connection, import_id: int) -> pd.DataFrame:
+    """What became of how many records. Columns: enrollment_type, school, outcome, records."""
+    table = tables.import_counts
+    types: dict[str, pa.DataType] = {
+        "enrollment_type": pa.string(),
+        "school": pa.string(),
+        "outcome": pa.string(),
+        "records": pa.int64(),
+    }
+    statement = (
+        select(*(table.c[name] for name in types))
+        .where(table.c.import_id == import_id)
+        .order_by(table.c.id)
+    )
+    return bulk.to_frame(bulk.fetch(conn, statement, types))
+
+
+def files(conn: Connection, import_id: int) -> list[FileEntry]:
+    """The files of the import's effective set, by name."""
+    table = tables.import_files
+    statement = (
+        select(table.c.file, table.c.mode, table.c.rows, table.c.sha256)
+        .where(table.c.import_id == import_id)
+        .order_by(table.c.file)
+    )
+    return [FileEntry(*row) for row in conn.execute(statement)]
+
+
+def findings(
+    conn: Connection,
+    import_id: int,
+    *,
+    enrollment_type: str | None = None,
+    severity: str | None = None,
+    code: str | None = None,
+    school: str | None = None,
+) -> pd.DataFrame:
+    """What the import found, in the order it was recorded, narrowed as asked. Columns:
+    FINDING_COLUMNS."""
+    table = tables.findings
+    types: dict[str, pa.DataType] = {
+        name: pa.int64() if name == "row" else pa.string() for name in FINDING_COLUMNS
+    }
+    statement = select(*(table.c[name] for name in types)).where(table.c.import_id == import_id)
+    wanted = {
+        "enrollment_type": enrollment_type,
+        "severity": severity,
+        "code": code,
+        "school": school,
+    }
+    for name, value in wanted.items():
+        if value is not None:
+            statement = statement.where(table.c[name] == value)
+    return bulk.to_frame(bulk.fetch(conn, statement.order_by(table.c.id), types))
+
+
+def finding_counts(conn: Connection, import_id: int) -> pd.DataFrame:
+    """How many findings of each kind. Columns: code, severity, enrollment_type, findings; most
+    frequent first."""
+    table = tables.findings
+    types: dict[str, pa.DataType] = {
+        "code": pa.string(),
+        "severity": pa.string(),
+        "enrollment_type": pa.string(),
+        "findings": pa.int64(),
+    }
+    keys = (table.c.code, table.c.severity, table.c.enrollment_type)
+    number = func.count()
+    statement = (
+        select(*keys, number)
+        .where(table.c.import_id == import_id)
+        .group_by(*keys)
+        .order_by(number.desc(), *keys)
+    )
+    return bulk.to_frame(bulk.fetch(conn, statement, types))
+
+
+def reported_records(conn: Connection, import_id: int) -> dict[str, int]:
+    """How many records of each enrollment type went in with something to tell about them."""
+    table = tables.findings
+    statement = (
+        select(table.c.enrollment_type, func.count(table.c.source_id.distinct()))
+        .where(
+            table.c.import_id == import_id,
+            table.c.severity == "reported",
+            table.c.enrollment_type.is_not(None),
+        )
+        .group_by(table.c.enrollment_type)
+    )
+    return {name: int(number) for name, number in conn.execute(statement)}
+
+
+def repeat_books(conn: Connection, import_id: int, last: Import) -> None:
+    """Book an import whose files and settings are those of an earlier one: the same files and
+    findings, and what was merged then is unchanged now."""
+    merged = ("added", "updated", "restored")
+    booked = counts(conn, last.id)
+    booked = booked.loc[~booked["outcome"].isin(["removed", "deleted"])]
+    booked["outcome"] = booked["outcome"].mask(booked["outcome"].isin(merged), "unchanged")
+    keys = ["enrollment_type", "school", "outcome"]
+    record_counts(
+        conn, import_id, booked.groupby(keys, dropna=False)["records"].sum().reset_index()
+    )
+    record_effective(conn, import_id, str(last.effective_hash), files(conn, last.id))
+    record_findings(conn, import_id, findings(conn, last.id))
+
+
+def _update(conn: Connection, import_id: int, **values: object) -> None:
+    statement = update(tables.imports).where(tables.imports.c.id == import_id).values(**values)
+    if not conn.execute(statement).rowcount:
+        raise UnknownImport(import_id)

@@ -1,0 +1,55 @@
+"""What tests of every room may use: a home of their own, and the command line in this process."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+VARIABLES = ("ROSTER_HOME", "ROSTER_WAREHOUSE_URL", "ROSTER_EXPECTATIONS", "DAGSTER_HOME")
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a command printed, and its exit code."""
+
+    code: int
+    out: str
+    err: str
+
+    def json(self) -> Any:
+        assert self.out, self.err
+        return json.loads(self.out)
+
+
+Roster = Callable[..., Said]
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A ROSTER_HOME of the test's own. All variables are set, so that what a command adds to the
+    environment is taken back."""
+    home = tmp_path / "home"
+    monkeypatch.setenv("ROSTER_HOME", str(home))
+    for variable in VARIABLES[1:]:
+        monkeypatch.setenv(variable, "")
+    return home
+
+
+@pytest.fixture
+def roster(home: Path) -> Roster:
+    """The command `roster`, run in this process."""
+    from roster_pipeline.cli.main import app
+
+    def run(*arguments: object) -> Said:
+        result = CliRunner().invoke(app, [str(a) for a in arguments])
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return Said(result.exit_code, result.stdout, result.stderr)
+
+    return run

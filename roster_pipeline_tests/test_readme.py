@@ -1,0 +1,56 @@
+"""The README is true: its commands run, and its output is what they print."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from roster_pipeline.cli.main import app
+from roster_pipeline.oneroster.writer import write_package
+from roster_pipeline.sample import make_district
+from roster_pipeline_tests.conftest import Roster
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+
+
+def block_with(start: str) -> list[str]:
+    return next(block for block in BLOCKS if block.startswith(start)).splitlines()
+
+
+def test_the_demo_prints_what_the_readme_shows(roster: Roster) -> None:
+    said = roster("demo")
+
+    assert said.code == 0, said.err
+    printed = [line.rstrip() for line in said.out.splitlines()]
+    shown = [line.rstrip() for line in block_with("Import 1 of springfield") if line.strip() != "…"]
+    start = printed.index(shown[0])
+    assert printed[start : start + len(shown)] == shown
+
+
+def test_the_steps_with_a_district_of_ones_own_run_as_written(
+    roster: Roster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_package(tmp_path / "OneRoster.zip", make_district(300))
+    commands = [c for c in block_with("roster district add oak") if c.startswith("roster ")]
+    assert len(commands) == 4
+
+    for command in commands:
+        # In a home that has seen the demo the import would be number 2.
+        words = ["1" if word == "2" else word for word in shlex.split(command)[1:]]
+        assert roster(*words).code == 0, command
+
+
+def test_every_command_the_readme_names_exists() -> None:
+    known = {command.name or command.callback.__name__ for command in app.registered_commands}  # type: ignore[union-attr]
+    known |= {group.name for group in app.registered_groups}
+    named = set(re.findall(r"^roster (\w+)", README, re.MULTILINE))
+    assert named <= known
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for target in re.findall(r"^make (\w+)$", README, re.MULTILINE):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target

@@ -1,0 +1,165 @@
+"""The environment's variables: their defaults, what is refused, and what the home looks like."""
+
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from roster_pipeline.settings import (
+    LOCATION_BLOCKS,
+    WRITTEN_BY_ROSTER,
+    SettingsError,
+    load_settings,
+    prepare_home,
+    project_folder,
+)
+
+
+def test_without_variables_everything_is_under_dot_roster_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = load_settings({})
+    assert settings.home == tmp_path / ".roster"
+    assert settings.warehouse_url == f"sqlite:///{tmp_path}/.roster/warehouse.db"
+    assert settings.dagster == tmp_path / ".roster" / "dagster"
+    assert settings.expectations == project_folder() / "expectations"
+    assert all(path.is_relative_to(settings.home) for path in settings.folders)
+
+
+def test_an_empty_variable_counts_as_not_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    names = ["ROSTER_HOME", "ROSTER_WAREHOUSE_URL", "ROSTER_EXPECTATIONS", "DAGSTER_HOME"]
+    assert load_settings(dict.fromkeys(names, "")) == load_settings({})
+
+
+def test_a_child_process_elsewhere_gets_the_same_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = load_settings({"ROSTER_HOME": "data"})
+    monkeypatch.chdir("/")
+    assert load_settings(settings.environment()) == settings
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("sqlite:////srv/roster.db", "sqlite:////srv/roster.db"),
+        ("postgresql://u:p@db/roster", "postgresql+psycopg://u:p@db/roster"),
+        (
+            "postgres://u:p@db/roster?sslmode=require",
+            "postgresql+psycopg://u:p@db/roster?sslmode=require",
+        ),
+        ("postgresql+psycopg:///roster", "postgresql+psycopg:///roster"),
+    ],
+)
+def test_a_warehouse_url_names_the_driver_that_is_installed(url: str, expected: str) -> None:
+    assert load_settings({"ROSTER_WAREHOUSE_URL": url}).warehouse_url == expected
+
+
+def test_a_relative_sqlite_file_is_made_absolute(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = load_settings({"ROSTER_WAREHOUSE_URL": "sqlite:///roster.db"})
+    assert settings.warehouse_url == f"sqlite:///{tmp_path}/roster.db"
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["roster.db", "mysql://u:secret@db/roster", "sqlite://", "sqlite:///:memory:", "postgresql://"],
+)
+def test_another_warehouse_is_refused_with_what_is_allowed(url: str) -> None:
+    with pytest.raises(SettingsError, match=r"ROSTER_WAREHOUSE_URL.*sqlite:.*postgresql:") as error:
+        load_settings({"ROSTER_WAREHOUSE_URL": url})
+    assert "secret" not in str(error.value)
+
+
+@pytest.mark.parametrize("variable", ["ROSTER_HOME", "ROSTER_EXPECTATIONS", "DAGSTER_HOME"])
+def test_a_file_where_a_folder_must_be_is_refused(variable: str, tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    with pytest.raises(SettingsError, match=f"{variable} is '{file}'"):
+        load_settings({variable: str(file)})
+
+
+def test_a_relative_dagster_home_is_refused_as_dagster_would() -> None:
+    with pytest.raises(SettingsError, match=r"DAGSTER_HOME is 'dagster', .* absolute"):
+        load_settings({"DAGSTER_HOME": "dagster"})
+
+
+def test_the_home_is_private_to_its_owner(tmp_path: Path) -> None:
+    settings = load_settings({"ROSTER_HOME": str(tmp_path / "home")})
+    prepare_home(settings)
+    assert {stat.S_IMODE(folder.stat().st_mode) for folder in settings.folders} == {0o700}
+
+
+def test_a_home_that_dagster_dev_made_is_closed_on_first_use_and_then_left_alone(
+    tmp_path: Path,
+) -> None:
+    settings = load_settings({"ROSTER_HOME": str(tmp_path / "home")})
+    (settings.home / "dagster").mkdir(parents=True)
+    settings.home.chmod(0o755)
+    prepare_home(settings)
+    assert stat.S_IMODE(settings.home.stat().st_mode) == 0o700
+    settings.home.chmod(0o750)
+    prepare_home(settings)
+    assert stat.S_IMODE(settings.home.stat().st_mode) == 0o750
+
+
+def test_dagsters_folder_gets_the_projects_configuration_without_where_history_is(
+    tmp_path: Path,
+) -> None:
+    settings = load_settings({"ROSTER_HOME": str(tmp_path)})
+    prepare_home(settings)
+    written = (settings.dagster / "dagster.yaml").read_text(encoding="utf-8")
+    project = yaml.safe_load((project_folder() / "dagster.yaml").read_text(encoding="utf-8"))
+    assert set(LOCATION_BLOCKS) < set(project)
+    assert yaml.safe_load(written) == {
+        key: value for key, value in project.items() if key not in LOCATION_BLOCKS
+    }
+
+
+def test_a_configuration_of_ones_own_is_kept_and_ours_is_renewed(tmp_path: Path) -> None:
+    settings = load_settings({"DAGSTER_HOME": str(tmp_path / "d"), "ROSTER_HOME": str(tmp_path)})
+    file = settings.dagster / "dagster.yaml"
+    prepare_home(settings)
+    current = file.read_text(encoding="utf-8")
+    file.write_text(f"{WRITTEN_BY_ROSTER}an older version\n", encoding="utf-8")
+    prepare_home(settings)
+    assert file.read_text(encoding="utf-8") == current
+    file.write_text("telemetry:\n  enabled: true\n", encoding="utf-8")
+    prepare_home(settings)
+    assert file.read_text(encoding="utf-8") == "telemetry:\n  enabled: true\n"
+
+
+def test_dagster_reads_both_configurations_and_keeps_history_in_one_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Dagster deletes the history of a `dagster dev` without DAGSTER_HOME, unless led elsewhere."""
+    from dagster._core.instance.ref import InstanceRef
+
+    monkeypatch.chdir(tmp_path)
+    settings = load_settings({})
+    prepare_home(settings)
+    of_roster = InstanceRef.from_dir(str(settings.dagster))
+    of_dagster_dev = InstanceRef.from_dir(str(tmp_path), config_dir=str(project_folder()))
+    assert of_roster.settings == of_dagster_dev.settings
+    for part in ("storage_data", "local_artifact_storage_data", "compute_logs_data"):
+        ours = getattr(of_roster, part).config_dict["base_dir"]
+        theirs = getattr(of_dagster_dev, part).config_dict["base_dir"]
+        assert Path(theirs).absolute() == Path(ours)
+
+
+def test_it_imports_nothing_that_takes_time() -> None:
+    heavy = "{'dagster', 'pandas', 'pyarrow', 'sqlalchemy', 'yaml', 'pydantic'}"
+    code = f"import sys, roster_pipeline.settings; sys.exit(str({heavy} & set(sys.modules) or ''))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, env=os.environ)
+    assert (done.returncode, done.stderr) == (1, b"\n")

@@ -1,0 +1,227 @@
+"""Opening a warehouse, the version of its tables, and its transactions."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Engine, create_engine, inspect, text
+from sqlalchemy.exc import DBAPIError, IntegrityError
+
+from roster_pipeline.roster import ENROLLMENT_TYPES
+from roster_pipeline.warehouse import tables
+from roster_pipeline.warehouse.database import (
+    VERSION_TABLE,
+    WarehouseError,
+    WarehouseOutdated,
+    WarehouseTooNew,
+    check_version,
+    open_warehouse,
+    reading,
+    upgrade,
+)
+from roster_pipeline_tests.warehouse.plans import plan, run_import
+
+
+def set_revision(engine: Engine, revision: str) -> None:
+    with engine.begin() as conn:
+        conn.execute(text(f"UPDATE {VERSION_TABLE} SET version_num = :to"), {"to": revision})
+
+
+def test_the_migrations_make_what_the_metadata_says(warehouse: Engine) -> None:
+    options: dict[str, Any] = {
+        "version_table": VERSION_TABLE,
+        "compare_type": True,
+        "compare_server_default": True,
+    }
+    with reading(warehouse) as conn:
+        context = MigrationContext.configure(conn, opts=options)
+        assert compare_metadata(context, tables.metadata) == []
+        inspector = inspect(conn)
+        for table in tables.metadata.sorted_tables:
+            # What Alembic does not compare: primary keys, and SQLite's clustering.
+            key = inspector.get_pk_constraint(table.name)["constrained_columns"]
+            assert key == [column.name for column in table.primary_key.columns]
+
+
+@pytest.mark.parametrize("warehouse_url", ["sqlite"], indirect=True)
+def test_the_migrations_cluster_the_roster_tables_by_key_in_sqlite(warehouse: Engine) -> None:
+    with reading(warehouse) as conn:
+        made = conn.execute(text("SELECT name, sql FROM sqlite_master WHERE type = 'table'")).all()
+    clustered = {name for name, sql in made if "WITHOUT ROWID" in sql}
+    assert clustered == {table.name for table in tables.ROSTER_TABLES.values()}
+
+
+def test_every_roster_table_has_a_view_of_its_active_rows(warehouse: Engine) -> None:
+    with reading(warehouse) as conn:
+        inspector = inspect(conn)
+        for enrollment_type in ENROLLMENT_TYPES.values():
+            table = tables.ROSTER_TABLES[enrollment_type.name]
+            columns = inspector.get_columns(f"active_{enrollment_type.table}")
+            assert [c["name"] for c in columns] == [c.name for c in table.columns]
+
+
+def test_an_analyst_can_query_grades_on_either_dialect(warehouse: Engine) -> None:
+    records = [
+        ("added", "ada", {"grades": "09,10"}),
+        ("added", "ben", {"grades": "10"}),
+        ("added", "cy", {}),
+    ]
+    run_import(warehouse, plan({"student": records}))
+    elements = {
+        "sqlite": "json_each(grades) AS grade",
+        "postgresql": "jsonb_array_elements_text(grades) AS grade(value)",
+    }[warehouse.dialect.name]
+    with reading(warehouse) as conn:
+        found = conn.execute(
+            text(
+                f"SELECT value, count(*) FROM active_students, {elements} "
+                "GROUP BY value ORDER BY value"
+            )
+        ).all()
+    assert found == [("09", 1), ("10", 2)]
+
+
+def test_a_warehouse_can_be_opened_again_with_what_is_in_it(
+    warehouse_url: str, warehouse: Engine
+) -> None:
+    run_import(warehouse, plan({"school": [("added", "north", {"name": "North High"})]}))
+    again = open_warehouse(warehouse_url)
+    upgrade(again)
+    with reading(again) as conn:
+        assert conn.scalar(text("SELECT name FROM active_schools")) == "North High"
+    again.dispose()
+
+
+OPENER = """
+import sys
+from roster_pipeline.warehouse.database import open_warehouse, upgrade
+engine = open_warehouse(sys.argv[1])
+upgrade(engine)
+"""
+
+
+def test_processes_that_open_a_new_warehouse_at_once_all_succeed(warehouse_url: str) -> None:
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", OPENER, warehouse_url], stderr=subprocess.PIPE, text=True
+        )
+        for _ in range(4)
+    ]
+    errors = [process.communicate()[1] for process in processes]
+    assert [process.returncode for process in processes] == [0] * 4, errors
+    engine = open_warehouse(warehouse_url)
+    check_version(engine)
+    engine.dispose()
+
+
+def test_an_older_warehouse_is_not_opened_and_says_what_to_do(
+    warehouse_url: str, warehouse: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class NewerProgram:
+        def get_current_head(self) -> str:
+            return "0002"
+
+        def walk_revisions(self) -> list[Any]:
+            return [type("Revision", (), {"revision": r}) for r in ("0001", "0002")]
+
+    monkeypatch.setattr("roster_pipeline.warehouse.database._scripts", NewerProgram)
+    with pytest.raises(WarehouseOutdated, match="then run `roster db upgrade`"):
+        open_warehouse(warehouse_url)
+
+
+def test_a_newer_warehouse_is_neither_opened_nor_upgraded(
+    warehouse_url: str, warehouse: Engine
+) -> None:
+    set_revision(warehouse, "9999")
+    with pytest.raises(WarehouseTooNew, match="Update this program"):
+        open_warehouse(warehouse_url)
+    with pytest.raises(WarehouseTooNew, match="Update this program"):
+        upgrade(warehouse)
+
+
+def test_a_database_with_another_programs_tables_of_our_names_is_refused(
+    warehouse_url: str, tmp_path: Path
+) -> None:
+    (tmp_path / "home").mkdir()
+    other = create_engine(warehouse_url.replace("postgresql://", "postgresql+psycopg://"))
+    with other.begin() as conn:
+        conn.execute(text("CREATE TABLE findings (id INTEGER)"))
+    other.dispose()
+    with pytest.raises(WarehouseError, match=r"something else \(findings\)"):
+        open_warehouse(warehouse_url)
+
+
+def test_a_warehouse_may_share_a_database_with_dagsters_storage(
+    warehouse_url: str, tmp_path: Path
+) -> None:
+    (tmp_path / "home").mkdir()
+    other = create_engine(warehouse_url.replace("postgresql://", "postgresql+psycopg://"))
+    with other.begin() as conn:
+        conn.execute(text("CREATE TABLE alembic_version (version_num VARCHAR(32))"))
+        conn.execute(text("INSERT INTO alembic_version VALUES ('29b539ebc72a')"))
+        conn.execute(text("CREATE TABLE runs (id INTEGER)"))
+    open_warehouse(warehouse_url).dispose()
+    with other.connect() as conn:
+        assert conn.scalar(text("SELECT version_num FROM alembic_version")) == "29b539ebc72a"
+    other.dispose()
+
+
+@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:", "mysql://localhost/roster"])
+def test_a_url_that_cannot_hold_a_warehouse_is_refused(url: str) -> None:
+    with pytest.raises(WarehouseError, match=r"sqlite:///"):
+        open_warehouse(url)
+
+
+def test_a_new_sqlite_warehouse_is_for_its_owner_only(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "home" / "warehouse.db"
+    engine = open_warehouse(f"sqlite:///{path}")
+    with engine.begin():
+        assert path.stat().st_mode & 0o777 == 0o600
+        assert path.parent.stat().st_mode & 0o777 == 0o700
+        assert path.parent.parent.stat().st_mode & 0o777 == 0o700
+        for beside in path.parent.iterdir():
+            assert beside.stat().st_mode & 0o077 == 0, beside
+    engine.dispose()
+
+
+def test_tables_made_in_a_transaction_that_fails_are_gone(warehouse: Engine) -> None:
+    with pytest.raises(RuntimeError, match="stop"), warehouse.begin() as conn:
+        conn.execute(text("CREATE TABLE half (id INTEGER)"))
+        raise RuntimeError("stop")
+    with reading(warehouse) as conn:
+        assert not inspect(conn).has_table("half")
+
+
+def test_a_reader_neither_waits_for_a_writer_nor_sees_its_half(
+    warehouse_url: str, warehouse: Engine
+) -> None:
+    run_import(warehouse, plan({"school": [("added", "north", {})]}))
+    count = text("SELECT count(*) FROM schools")
+    with warehouse.begin() as writer:
+        writer.execute(text("DELETE FROM schools"))
+        with reading(warehouse) as reader:
+            assert reader.scalar(count) == 1
+            writer.commit()
+            assert reader.scalar(count) == 1
+    with reading(warehouse) as reader:
+        assert reader.scalar(count) == 0
+
+
+@pytest.mark.parametrize("warehouse_url", ["postgresql"], indirect=True)
+def test_a_reading_connection_cannot_write(warehouse: Engine) -> None:
+    with pytest.raises(DBAPIError, match="read-only"), reading(warehouse) as conn:
+        conn.execute(text("DELETE FROM schools"))
+
+
+def test_the_books_refuse_what_belongs_to_no_import(warehouse: Engine) -> None:
+    entry = tables.import_files.insert().values(
+        import_id=7, file="users.csv", mode="bulk", rows=1, sha256="0"
+    )
+    with pytest.raises(IntegrityError), warehouse.begin() as conn:
+        conn.execute(entry)
