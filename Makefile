@@ -20,7 +20,7 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do \
 help:  ## list what there is to make
 	@grep -E '^[a-z]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:[^#]*## /\t/' | expand -t 10
 
-demo: $(INSTALLED)  ## a sample district, one delivery by SFTP, the import, its summary
+demo: $(INSTALLED)  ## a sample district, its delivery, the import, its summary
 	@$(BIN)/roster demo
 
 ui: $(INSTALLED)  ## Dagster's UI and daemon, on http://127.0.0.1:3000

@@ -72,6 +72,7 @@ setup(
         "pyarrow>=26.0",
         "pydantic>=2.14",
         "pyyaml>=6.0",
+        "rapidfuzz>=3.14",
         "rich>=15.0",
         "sqlalchemy>=2.1,<2.2",
         "starlette>=1.10",

@@ -8,7 +8,7 @@ import dagster as dg
 
 from roster_pipeline.defs.assets import ASSETS
 from roster_pipeline.defs.io import ArtifactIOManager
-from roster_pipeline.defs.jobs import IMPORT_ROSTER
+from roster_pipeline.defs.jobs import APPROVE_IMPORT, IMPORT_ROSTER, UNDO_IMPORT
 from roster_pipeline.defs.resources import HouseResource, WarehouseResource
 
 
@@ -16,7 +16,7 @@ def build_defs(*, resource_overrides: Mapping[str, object] | None = None) -> dg.
     """All definitions; tests and variants replace resources by name."""
     return dg.Definitions(
         assets=ASSETS,
-        jobs=[IMPORT_ROSTER],
+        jobs=[IMPORT_ROSTER, APPROVE_IMPORT, UNDO_IMPORT],
         executor=dg.in_process_executor,
         resources={
             "house": HouseResource(),

@@ -317,6 +317,14 @@ _code(
     "Export one of the versions {allowed}.",
 )
 _code(
+    "manifest_contradicts",
+    "parsed_roster",
+    "fatal",
+    "The manifest contradicts itself",
+    "manifest.csv says two different things of {field}, the second in row {row}.",
+    "Say it once.",
+)
+_code(
     "file_missing",
     "parsed_roster",
     "fatal",
@@ -373,12 +381,20 @@ _code(
     "Export as UTF-8.",
 )
 _code(
+    "line_ends_cr",
+    "parsed_roster",
+    "reported",
+    "Line ends of old Macintoshes",
+    "The lines of {file} end in CR only; they were read so.",
+    "Save {file} with LF or CRLF line ends.",
+)
+_code(
     "nul_byte",
     "parsed_roster",
     "fatal",
     "A NUL byte",
-    "{file} has a NUL byte in row {row}: it is damaged or no text.",
-    "Export {file} again.",
+    "{file} has a NUL byte in row {row}: it is damaged, no text, or UTF-16 without its mark.",
+    "Export {file} again, as UTF-8.",
 )
 _code(
     "quote_unclosed",
@@ -413,6 +429,22 @@ _code(
     "Export {file} with all columns of the OneRoster standard, the header in row 1.",
 )
 _code(
+    "header_repeated",
+    "parsed_roster",
+    "reported",
+    "The header stands there again",
+    "{count} rows of {file} repeat the header; they were taken for no records.",
+    "Export {file} with one header, in row 1.",
+)
+_code(
+    "column_unnamed",
+    "parsed_roster",
+    "reported",
+    "Columns without a name",
+    "{file} has {count} columns without a header; they were left out.",
+    "Give the columns a header, or leave them out.",
+)
+_code(
     "column_missing",
     "parsed_roster",
     "reported",
@@ -433,7 +465,7 @@ _code(
     "parsed_roster",
     "reported",
     "Values put into the standard's form",
-    "{count} values of {field} in {file} were put into the standard's form.",
+    "Values of {field} in {file} were put into the standard's form ({count} of them).",
     "Nothing needs to be done; the standard's form is safer with other receivers.",
 )
 _code(
@@ -477,6 +509,14 @@ _code(
     "Correct {field} in this row.",
 )
 _code(
+    "value_missing",
+    "parsed_roster",
+    "skipped",
+    "A required value that is blank",
+    "{field} is blank; it must be {allowed}.",
+    "Fill in {field} in this row.",
+)
+_code(
     "record_untyped",
     "parsed_roster",
     "skipped",
@@ -499,6 +539,201 @@ _code(
     "An id that stands for several records",
     "Several different rows of the file have this sourcedId; none of them was taken.",
     "Give each record its own sourcedId, or send it once.",
+)
+
+_code(
+    "rows_too_many",
+    "parsed_roster",
+    "fatal",
+    "Too many rows",
+    "{file} has more than {limit} rows.",
+    "Split the district.",
+)
+_code(
+    "row_too_long",
+    "parsed_roster",
+    "fatal",
+    "A row of endless length",
+    "{file} has a row of several megabytes; it is damaged, or a quote is not closed.",
+    "Export {file} again.",
+)
+_code(
+    "field_too_long",
+    "parsed_roster",
+    "skipped",
+    "A value of endless length",
+    "The row holds a value, or in all, more than a roster can need.",
+    "Correct the row; perhaps a quote is not closed.",
+)
+_code(
+    "mode_unknown",
+    "parsed_roster",
+    "fatal",
+    "A mode that is none",
+    "manifest.csv says {found} for {field}; it must be bulk, delta or absent.",
+    "Correct the value in row {row}.",
+)
+_code(
+    "manifest_version",
+    "parsed_roster",
+    "reported",
+    "manifest.version is not 1.0",
+    "manifest.csv does not say 1.0 as its manifest.version (spreadsheets make 1 of it).",
+    "Write 1.0; other receivers may refuse the delivery.",
+)
+_code(
+    "file_announced",
+    "parsed_roster",
+    "fatal",
+    "An announced file is missing",
+    "manifest.csv announces {file} as {mode}, but it is not there.",
+    "Send {file}, or say absent in manifest.csv.",
+)
+_code(
+    "file_not_announced",
+    "parsed_roster",
+    "reported",
+    "A file the manifest does not announce",
+    "{file} is there, though manifest.csv says absent or nothing of it; it was read.",
+    "Say bulk in manifest.csv.",
+)
+_code(
+    "header_of_other_version",
+    "parsed_roster",
+    "reported",
+    "Headers of another version",
+    "{file} has the columns of OneRoster {used}, though the delivery says {claimed}."
+    " It was read so.",
+    "Export {file} in the version the manifest names.",
+)
+_code(
+    "header_spelling",
+    "parsed_roster",
+    "reported",
+    "Headers spelt otherwise",
+    "{file} has headers in another spelling ({found}); they were read so.",
+    "Spell the headers as the standard does; other receivers may refuse them.",
+)
+_code(
+    "header_order",
+    "parsed_roster",
+    "reported",
+    "Columns in another order",
+    "The columns of {file} are in another order than the standard's; they were read by name.",
+    "Nothing needs to be done here; other receivers may go by the order.",
+)
+_code(
+    "file_without_rows",
+    "parsed_roster",
+    "reported",
+    "A file with a header only",
+    "{file} has no rows.",
+    "If there should be some, look at the export; else nothing.",
+)
+_code(
+    "status_in_bulk",
+    "parsed_roster",
+    "reported",
+    "A status in a bulk file",
+    "status says active in {file} ({count} times); in a bulk file every row is.",
+    "Leave status and dateLastModified blank in bulk files.",
+)
+_code(
+    "status_missing",
+    "parsed_roster",
+    "reported",
+    "No status in a delta file",
+    "Rows without status in {file} were taken as active ({count} of them).",
+    "Say active or tobedeleted in each row of a delta file.",
+)
+_code(
+    "removed_in_bulk",
+    "parsed_roster",
+    "reported",
+    "A removal in a bulk file",
+    "The row says that its record is to be deleted; it was left out.",
+    "In a bulk file, leave the row out.",
+)
+_code(
+    "dates_reversed",
+    "parsed_roster",
+    "skipped",
+    "It ends before it begins",
+    "The end date is before the start date.",
+    "Correct the dates in this row.",
+)
+_code(
+    "dates_dropped",
+    "parsed_roster",
+    "reported",
+    "An enrollment that ends before it begins",
+    "The end date is before the begin date and was left out.",
+    "Correct the dates in this row.",
+)
+_code(
+    "delta_without_base",
+    "parsed_roster",
+    "fatal",
+    "Changes to a file we never had",
+    "{file} is a delta, but no whole {file} was imported before.",
+    "Send {file} as bulk first.",
+)
+_code(
+    "user_without_role",
+    "parsed_roster",
+    "skipped",
+    "A user without a role",
+    "No row of roles.csv that can be read names this user.",
+    "Add the user's role to roles.csv.",
+)
+_code(
+    "role_without_user",
+    "parsed_roster",
+    "reported",
+    "A role of nobody",
+    "The role names a user who is in no row of users.csv.",
+    "Send the user too, or leave it out.",
+)
+_code(
+    "several_primary_roles",
+    "parsed_roster",
+    "reported",
+    "Several primary roles",
+    "The user has more than one primary role in the same organisation.",
+    "Make one of them primary and the others secondary.",
+)
+_code(
+    "several_primary_teachers",
+    "parsed_roster",
+    "reported",
+    "Several primary teachers at once",
+    "The class has another primary teacher at the same time.",
+    "Say primary for one of them; co-teachers have primary false.",
+)
+_code(
+    "role_unlike_user",
+    "parsed_roster",
+    "reported",
+    "Enrolled as something else",
+    "The person is enrolled in another role than she has in users.csv.",
+    "Correct the role in one of the two files.",
+)
+_code(
+    "attribute_not_to_be_had",
+    "mapped_roster",
+    "reported",
+    "An attribute the files cannot have",
+    "{attribute} of {enrollment_type} stays blank and is not required: {file} was not sent, or its "
+    "version has no {field}.",
+    "Send {file} in version 1.1 or later to have it.",
+)
+_code(
+    "file_near_miss",
+    "landing_snapshot",
+    "reported",
+    "A file whose name is not quite right",
+    "{file} was not taken: it must be named {right}.",
+    "Rename it to {right}.",
 )
 
 _code(
@@ -525,6 +760,24 @@ _code(
     "Demographics of nobody",
     "No row of users.csv has the sourcedId of this row.",
     "Send the user too, or leave the row out.",
+)
+
+_code(
+    "school_pending",
+    "school_mapped_roster",
+    "reported",
+    "A school nobody has named yet",
+    "It is not yet known which school of the warehouse this organisation is.",
+    "`roster schools DISTRICT` lists what it may be: map it, make it a new school or ignore it, "
+    "then `roster schools DISTRICT --run`.",
+)
+_code(
+    "school_vanished",
+    "school_mapped_roster",
+    "reported",
+    "A school that is not in the delivery any more",
+    "A school of the warehouse is not in orgs.csv any more.",
+    "If it is still there, send it with its records; if it has another id, map that to it.",
 )
 
 _code(
@@ -566,9 +819,19 @@ def finding(code: str, **details: object) -> Finding:
     )
 
 
+_NO_FINDINGS = pd.DataFrame(
+    {
+        column: pd.Series([], dtype=INTEGER if column == "row" else TEXT)
+        for column in FINDING_COLUMNS
+    }
+)
+
+
 def findings_frame(findings: Iterable[Finding] = ()) -> pd.DataFrame:
     """Findings as a frame with FINDING_COLUMNS; empty when there are none."""
     rows = [asdict(f) for f in findings]
+    if not rows:
+        return _NO_FINDINGS.copy()
     return pd.DataFrame(
         {
             column: pd.Series(
@@ -595,6 +858,8 @@ def tell(
     message: one sentence a row, aligned with `rows`, where the code's template cannot say it.
     words: what the code's sentences name. Returns a frame with FINDING_COLUMNS.
     """
+    if rows.empty:
+        return findings_frame()
     spec = CODES[code]
     words = {"attribute": attribute, "field": field, **words}
     constant = {

@@ -13,6 +13,7 @@ from typing import Literal
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 Kind = Literal["text", "list", "date", "boolean"]
 
@@ -301,3 +302,23 @@ def school_of(enrollment_type: str, frame: pd.DataFrame) -> pd.Series[str]:
     if attribute is None:
         return pd.Series(pd.NA, index=frame.index, dtype=TEXT)
     return frame[attribute]
+
+
+def first_element(lists: pd.Series[str]) -> pd.Series[str]:
+    """The first element of each value of a list attribute; null where there is none."""
+    texts = pa.array(lists, pa.string(), from_pandas=True)
+    first = pc.replace_substring_regex(texts, ",.*", "")
+    return pd.Series(pd.arrays.ArrowExtensionArray(first), index=lists.index)
+
+
+def lookup(keys: pd.Series[str], ids: pd.Series[str], values: pd.Series) -> pd.Series:
+    """For each key the value beside the equal id, null where no id is equal. `ids` and `values`
+    are aligned, and the ids distinct."""
+    places = pc.index_in(_one_array(keys), _one_array(ids))
+    found = _one_array(values).take(places)
+    return pd.Series(pd.arrays.ArrowExtensionArray(found), index=keys.index)
+
+
+def _one_array(values: pd.Series) -> pa.Array:
+    array = pa.array(values)
+    return array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array

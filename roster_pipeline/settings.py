@@ -1,18 +1,20 @@
 """The environment: where this installation keeps its files, and which warehouse it writes to.
 
-Four variables, all optional, and what follows from them. A district's own settings are in
+Five variables, all optional, and what follows from them. A district's own settings are in
 `districts/`; how Dagster queues and watches runs is in `dagster.yaml`.
 
     ROSTER_HOME            the folder for everything the software keeps; default .roster here
     ROSTER_WAREHOUSE_URL   the SQL warehouse; default the file warehouse.db in that folder
     ROSTER_EXPECTATIONS    the Great Expectations suites; default the project's own
     DAGSTER_HOME           Dagster's folder; default dagster/ in ROSTER_HOME
+    ROSTER_USER            who decides on imports, for the audit log; default the system's user
 
 Imports nothing that takes time, so that `roster --help` can import it.
 """
 
 from __future__ import annotations
 
+import getpass
 import os
 import re
 import sys
@@ -112,6 +114,16 @@ def load_settings(env: Mapping[str, str] = os.environ) -> Settings:
         expectations=_expectations(env.get("ROSTER_EXPECTATIONS") or ""),
         dagster=_dagster_home(env.get("DAGSTER_HOME") or "", home),
     )
+
+
+def acting_user(env: Mapping[str, str] = os.environ) -> str:
+    """Who is acting, for the audit log."""
+    if name := env.get("ROSTER_USER"):
+        return name
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a user id without a name, as containers have
+        return f"user {os.getuid()}"
 
 
 def prepare_home(settings: Settings) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 
 from roster_pipeline.cli.output import console, fail, table
@@ -56,6 +57,7 @@ def run_demo(settings: Settings, students: int) -> None:
     out.print(table(["planted", "rows", "found", "found elsewhere"], rows))
     out.print()
     out.print(f"Done in {time.monotonic() - started:.0f} seconds. Next:")
+    program = "roster" if shutil.which("roster") else ".venv/bin/roster"
     for command, why in (
         (f"roster findings {import_id}", "each finding with file, row and remedy"),
         (f"roster overview {DISTRICT}", "what the warehouse now holds, by school"),
@@ -63,6 +65,6 @@ def run_demo(settings: Settings, students: int) -> None:
         ("roster ui", "the import in the Dagster UI"),
         ("roster district add ID --name …", "a district of your own"),
     ):
-        out.print(f"  {command:<34} {why}", highlight=False)
+        out.print(f"  {command.replace('roster', program, 1):<{28 + len(program)}} {why}")
     if any(planted != found_ or elsewhere for _, planted, found_, elsewhere in rows):
         fail("What was found is not what was planted; this is a fault of ours.")

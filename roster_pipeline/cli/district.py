@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from roster_pipeline.cli.imports import open_or_fail
 from roster_pipeline.cli.output import Format, FormatOption, console, fail, print_json, table
 from roster_pipeline.settings import load_settings, prepare_home
 
@@ -52,12 +53,12 @@ def list_districts(format: FormatOption = Format.table) -> None:
     """All districts, with their last import."""
     from roster_pipeline.districts.files import DistrictFileError, district_ids, load_district
     from roster_pipeline.warehouse import ledger
-    from roster_pipeline.warehouse.database import open_warehouse, reading
+    from roster_pipeline.warehouse.database import reading
 
     settings = load_settings()
     prepare_home(settings)
     rows = []
-    with reading(open_warehouse(settings.warehouse_url)) as conn:
+    with reading(open_or_fail()) as conn:
         for district_id in district_ids(settings.districts):
             last = next(iter(ledger.imports(conn, district_id, 1)), None)
             try:
@@ -118,12 +119,20 @@ def show(district_id: DistrictArgument, format: FormatOption = Format.table) -> 
 
 
 @app.command()
-def check(district_id: DistrictArgument) -> None:
+def check(district_id: DistrictArgument, format: FormatOption = Format.table) -> None:
     """Read a district's file and say what in it is wrong, and where."""
     from roster_pipeline.districts.files import DistrictFileError, UnknownDistrict, load_district
 
+    mistakes = []
     try:
         load_district(load_settings().districts, district_id)
-    except (UnknownDistrict, DistrictFileError) as error:
+    except UnknownDistrict as error:
         fail(str(error), 2)
+    except DistrictFileError as error:
+        if format is Format.table:
+            fail(str(error), 2)
+        mistakes = [vars(mistake) for mistake in error.mistakes]
+    if format is Format.json:
+        print_json({"district": district_id, "mistakes": mistakes})
+        raise typer.Exit(2 if mistakes else 0)
     console().print(f"The settings of {district_id} are in order.")

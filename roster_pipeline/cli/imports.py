@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from roster_pipeline.reports.summary import ImportSummary
+    from roster_pipeline.warehouse.holds import HoldEntry
+    from roster_pipeline.warehouse.ledger import Import
 
 EXIT_CODES = {
     "imported": 0,
@@ -26,6 +29,7 @@ EXIT_CODES = {
     "refused": 4,
 }
 SHOWN_FINDINGS = 40
+SHOWN_CHANGES = 20
 
 ImportArgument = Annotated[int, typer.Argument(metavar="IMPORT", help="The import's number.")]
 
@@ -54,7 +58,8 @@ def add_commands(app: typer.Typer) -> None:
     app.command()(overview)
 
 
-def _warehouse() -> Engine:
+def open_or_fail() -> Engine:
+    """The warehouse, or exit code 2 with what to do about it."""
     from roster_pipeline.warehouse.database import WarehouseError, open_warehouse
 
     settings = load_settings()
@@ -79,6 +84,9 @@ def import_(
     force: Annotated[
         bool, typer.Option(help="Import also when files and settings are those of the last import.")
     ] = False,
+    preview: Annotated[
+        bool, typer.Option("--preview", help="Show what it would change, and write nothing.")
+    ] = False,
     format: FormatOption = Format.table,
 ) -> None:
     """Take a district's delivery through every stage into the warehouse."""
@@ -91,14 +99,22 @@ def import_(
         load_district(settings.districts, district_id)
     except (UnknownDistrict, DistrictFileError) as error:
         fail(str(error), 2)
+    open_or_fail().dispose()
     for path in files or []:
         if not path.exists():
             fail(f"{path} does not exist.", 2)
     how = app or (App.csv_upload if files else App.sftp)
     try:
-        import_id = run_import(settings, district_id, how.value, files or [], force=force)
+        import_id = run_import(
+            settings, district_id, how.value, files or [], force=force, preview=preview
+        )
     except ImportNotStarted as error:
         fail(str(error), 1)
+    end_with_summary(import_id, format)
+
+
+def end_with_summary(import_id: int, format: Format) -> NoReturn:
+    """Print what an import came to, and end with its exit code."""
     summary = _summary(import_id)
     if format is Format.json:
         print_json(summary.as_json())
@@ -113,7 +129,7 @@ def _summary(import_id: int) -> ImportSummary:
     from roster_pipeline.warehouse.ledger import UnknownImport
 
     try:
-        with reading(_warehouse()) as conn:
+        with reading(open_or_fail()) as conn:
             return import_summary(conn, import_id)
     except UnknownImport as error:
         fail(str(error), 2)
@@ -131,6 +147,8 @@ def print_summary(summary: ImportSummary) -> None:
             out.print(fault["message"], style="red", markup=False)
             out.print(f"  {fault['how_to_fix']}", markup=False)
         out.print("Nothing was imported; the warehouse is as it was.")
+    elif summary.hold and imported.status in ("held", "previewed"):
+        _print_hold(imported, summary.hold)
     elif imported.message:
         out.print(imported.message, markup=False)
     if summary.counts:
@@ -145,6 +163,13 @@ def print_summary(summary: ImportSummary) -> None:
         total = ["all", *(sum(c[u] for c in summary.counts.values()) for u in used)]
         out.print()
         out.print(table(["", *used], [*rows, total]))
+    if len(summary.changes):
+        out.print()
+        rows = [
+            [int(r["records"]), _word(r["enrollment_type"]), r["attribute"]]
+            for r in summary.changes.to_dict("records")[:SHOWN_CHANGES]
+        ]
+        out.print(table(["updated", "of", "what changed"], rows))
     if len(summary.rules) and not summary.fatal:
         out.print()
         out.print(
@@ -166,6 +191,22 @@ def print_summary(summary: ImportSummary) -> None:
         out.print(f"Each with file, row and remedy: roster findings {imported.id}")
 
 
+def _print_hold(imported: Import, hold: HoldEntry) -> None:
+    """Why an import waits, or a preview would, and what a person can do."""
+    out = console()
+    for reason in hold.reasons:
+        out.print(reason["message"], style="yellow", markup=False)
+    for cause in hold.causes:
+        out.print(f"  {cause}", markup=False)
+    if not hold.reasons:
+        out.print("It would be merged without waiting.")
+    out.print("Nothing was merged; the warehouse is as it was.")
+    if imported.status == "held":
+        out.print(
+            f"Decide: roster approve {imported.id} --reason …, or roster reject {imported.id}"
+        )
+
+
 def _word(value: object) -> str:
     return value.replace("_", " ") if isinstance(value, str) else "the file"
 
@@ -179,7 +220,7 @@ def list_imports(
     from roster_pipeline.warehouse import ledger
     from roster_pipeline.warehouse.database import reading
 
-    with reading(_warehouse()) as conn:
+    with reading(open_or_fail()) as conn:
         entries = ledger.imports(conn, district_id, limit)
     if format is Format.json:
         print_json(
@@ -234,6 +275,10 @@ def findings(
     ] = None,
     code: Annotated[str | None, typer.Option(help="Only of this code.")] = None,
     school: Annotated[str | None, typer.Option(help="Only of this school's records.")] = None,
+    csv: Annotated[
+        Path | None,
+        typer.Option("--csv", help="Write all of them into this file, for a spreadsheet."),
+    ] = None,
     format: Annotated[
         FindingsFormat, typer.Option("--format", help="table for people; json and csv hold all.")
     ] = FindingsFormat.table,
@@ -244,17 +289,23 @@ def findings(
     from roster_pipeline.warehouse.database import reading
 
     try:
-        with reading(_warehouse()) as conn:
+        with reading(open_or_fail()) as conn:
             ledger.get_import(conn, import_id)
             found = ledger.findings(
                 conn, import_id, enrollment_type=type, severity=status, code=code, school=school
             )
     except ledger.UnknownImport as error:
         fail(str(error), 2)
-    if format is FindingsFormat.csv:
+    if csv is not None or format is FindingsFormat.csv:
         from roster_pipeline.reports.spreadsheet import spreadsheet_csv
 
-        sys.stdout.write(spreadsheet_csv(found))
+        text = spreadsheet_csv(found)
+        if csv is None:
+            sys.stdout.write(text)
+        else:
+            # With a byte order mark, or Excel takes UTF-8 for something else.
+            csv.write_text(text, encoding="utf-8-sig")
+            console().print(f"{len(found):,} findings written to {csv}", soft_wrap=True)
         return
     records = as_records(found)
     if format is FindingsFormat.json:
@@ -284,7 +335,7 @@ def overview(
     from roster_pipeline.warehouse import queries
     from roster_pipeline.warehouse.database import reading
 
-    with reading(_warehouse()) as conn:
+    with reading(open_or_fail()) as conn:
         counts = queries.overview(conn, district_id)
     records = as_records(counts)
     if format is Format.json:
@@ -293,10 +344,26 @@ def overview(
         console().print(f"The warehouse has no active records of {district_id}.")
     else:
         names = list(dict.fromkeys(r["enrollment_type"] for r in records))
-        schools: dict[str, dict[str, int]] = {}
+        schools: dict[tuple[str | None, str | None], dict[str, int]] = {}
         for r in records:
-            label = r["school_name"] or r["school"] or "the district"
-            schools.setdefault(label, {})[r["enrollment_type"]] = int(r["records"])
-        rows = [[label, *(by_type.get(n, 0) for n in names)] for label, by_type in schools.items()]
+            place = (r["school_name"], r["school"])
+            schools.setdefault(place, {})[r["enrollment_type"]] = int(r["records"])
+        rows = [
+            [_school_label(*place, schools), *(by_type.get(n, 0) for n in names)]
+            for place, by_type in schools.items()
+        ]
         total = ["all", *(sum(b.get(n, 0) for b in schools.values()) for n in names)]
         console().print(table(["", *(n.replace("_", " ") for n in names)], [*rows, total]))
+
+
+def _school_label(
+    name: str | None, source_id: str | None, schools: Mapping[tuple[str | None, str | None], object]
+) -> str:
+    """What a line of the overview is called: the school, with its id where several share a name;
+    an organisation that is no school by its id."""
+    if source_id is None:
+        return "the district"
+    if name is None:
+        return f"{source_id} (no school)"
+    shared = sum(other == name for other, _ in schools) > 1
+    return f"{name} ({source_id})" if shared else name

@@ -9,7 +9,7 @@ import os
 
 import typer
 
-from roster_pipeline.cli import district, imports
+from roster_pipeline.cli import db, decisions, district, history, imports, inspect, schools
 from roster_pipeline.cli.output import fail
 from roster_pipeline.settings import SettingsError, load_settings, prepare_home
 
@@ -21,7 +21,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(district.app, name="district")
+app.add_typer(schools.app, name="schools")
+app.add_typer(db.app, name="db")
+decisions.add_commands(app)
+history.add_commands(app)
 imports.add_commands(app)
+app.command()(inspect.inspect)
 
 
 @app.command()
@@ -36,7 +41,7 @@ def demo(
 
 @app.command()
 def ui(
-    port: int = typer.Option(3000, help="The port on 127.0.0.1."),
+    port: int = typer.Option(3000, min=0, max=65535, help="The port on 127.0.0.1."),
     open_browser: bool = typer.Option(False, "--open", help="Open the page in a browser."),
 ) -> None:
     """Serve the Dagster UI, with the daemon beside it."""
@@ -54,12 +59,31 @@ def ui(
 
 
 def main() -> None:
-    """Run the command line; what a person can mend ends in one line and exit code 2."""
+    """Run the command line; what a person can mend ends in one line, not in a traceback."""
     os.umask(0o077)
     try:
         app()
-    except SettingsError as error:
+    except Exception as error:
+        says = _in_plain_words(error)
+        if says is None:
+            raise
         try:
-            fail(str(error), 2)
+            fail(says, 2)
         except typer.Exit as end:
             raise SystemExit(end.exit_code) from None
+
+
+def _in_plain_words(error: Exception) -> str | None:
+    """What is wrong with the surroundings (settings, disk, database); None for a fault of ours."""
+    if isinstance(error, SettingsError):
+        return str(error)
+    if isinstance(error, OSError):
+        return f"{error.filename or 'The system'}: {error.strerror or error}"
+    kinds = {kind.__name__ for kind in type(error).__mro__}
+    if "WarehouseError" in kinds or "SuiteError" in kinds:
+        return str(error)
+    if "OperationalError" in kinds or "DatabaseError" in kinds:
+        # The driver's first line says why; what follows is the statement.
+        reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+        return f"The warehouse cannot be used: {reason}. See ROSTER_WAREHOUSE_URL."
+    return None

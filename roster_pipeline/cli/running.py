@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -28,17 +29,52 @@ def register_districts(settings: Settings, district_ids: Sequence[str]) -> None:
 
 
 def run_import(
-    settings: Settings, district_id: str, app: str, files: Sequence[Path], *, force: bool
+    settings: Settings,
+    district_id: str,
+    app: str,
+    files: Sequence[Path],
+    *,
+    force: bool,
+    preview: bool = False,
 ) -> int:
     """Run the job import_roster for a district and return the import's id.
 
     Raises ImportNotStarted, for instance when another import of the district is running.
     """
+    config = {
+        "app": app,
+        "files": [str(f.absolute()) for f in files],
+        "force": force,
+        "preview": preview,
+    }
+    return _run(settings, "import_roster", district_id, {"landing_snapshot": config})
+
+
+def run_resumed(
+    settings: Settings, district_id: str, import_id: int, reason: str = "", only: str | None = None
+) -> int:
+    """Run the job approve_import for an import that waits and return its id. reason, only: why it
+    is approved, and in which part, when it is held. Raises ImportNotStarted."""
+    config = {"resume": import_id, "reason": reason, "only": only}
+    return _run(settings, "approve_import", district_id, {"landing_snapshot": config})
+
+
+def run_undo(settings: Settings, district_id: str, import_id: int, reason: str) -> int:
+    """Run the job undo_import and return the id of the import that it is. Raises
+    ImportNotStarted."""
+    config = {"import_id": import_id, "reason": reason}
+    return _run(settings, "undo_import", district_id, {"undo": config})
+
+
+def _run(
+    settings: Settings, job: str, district_id: str, ops: Mapping[str, Mapping[str, object]]
+) -> int:
+    """Run a job in this process and return the id of the import it opened or continued."""
     os.environ.update(settings.environment())
     import dagster as dg
 
     from roster_pipeline.definitions import defs
-    from roster_pipeline.defs.assets import IMPORT_TAG
+    from roster_pipeline.defs.jobs import IMPORT_TAG
     from roster_pipeline.defs.partitions import DISTRICTS
     from roster_pipeline.warehouse import ledger
     from roster_pipeline.warehouse.database import open_warehouse
@@ -47,13 +83,12 @@ def run_import(
     logging.getLogger("dagster._core.execution.plan.active").setLevel(logging.ERROR)
     with dg.DagsterInstance.get() as instance:
         instance.add_dynamic_partitions(DISTRICTS.name or "", [district_id])
-        config = {"app": app, "files": [str(f.absolute()) for f in files], "force": force}
-        result = defs.resolve_job_def("import_roster").execute_in_process(
+        result = defs.resolve_job_def(job).execute_in_process(
             instance=instance,
             partition_key=district_id,
             raise_on_error=False,
             run_config={
-                "ops": {"landing_snapshot": {"config": config}},
+                "ops": {name: {"config": dict(config)} for name, config in ops.items()},
                 "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
             },
         )
@@ -81,5 +116,6 @@ def _why(result: object) -> str:
         while error is not None and error.cause is not None:
             error = error.cause
         if error is not None:
-            return error.message.strip()
+            # Dagster puts the class in front.
+            return re.sub(r"^[\w.]+: ", "", error.message.strip())
     return "The run ended before the import began."

@@ -14,41 +14,67 @@ from typing import Any
 import dagster as dg
 import pandas as pd
 from pydantic import Field
+from sqlalchemy import Connection, Engine
 
 from roster_pipeline.defs import checks
 from roster_pipeline.defs.io import Snapshot, StagedPlan, StagedRoster
+from roster_pipeline.defs.jobs import IMPORT_TAG
 from roster_pipeline.defs.partitions import DISTRICTS, checked_district
 from roster_pipeline.defs.resources import HouseResource, WarehouseResource
 from roster_pipeline.districts.settings import DistrictSettings, settings_hash
 from roster_pipeline.findings import DeliveryRefused, Outcome, findings_frame
 from roster_pipeline.landing import intake
+from roster_pipeline.landing.base import load_base, load_sources, save_base
+from roster_pipeline.oneroster.delivery import delivered_modes, open_manifest, read_delivery
+from roster_pipeline.oneroster.effective import (
+    apply_delivery,
+    effective_hash,
+    missing_files,
+    next_sources,
+)
+from roster_pipeline.reports.outcomes import save_outcomes
 from roster_pipeline.roster import ENROLLMENT_TYPES, Roster
+from roster_pipeline.settings import Settings, acting_user
 from roster_pipeline.stages.attributes import map_attributes
 from roster_pipeline.stages.data_requirements import require_data
 from roster_pipeline.stages.filters import filter_records
 from roster_pipeline.stages.links import link_records
 from roster_pipeline.stages.parse import parse
 from roster_pipeline.stages.plan import make_plan
-from roster_pipeline.stages.schools import decide_schools, map_schools
+from roster_pipeline.stages.schools import (
+    decide_schools,
+    ignore_schools,
+    map_schools,
+    tell_schools,
+)
 from roster_pipeline.stages.uniqueness import check_uniqueness
-from roster_pipeline.warehouse import ledger
+from roster_pipeline.warehouse import holds, ledger
 from roster_pipeline.warehouse.database import reading
-from roster_pipeline.warehouse.mappings import read_mappings, record_decisions
+from roster_pipeline.warehouse.mappings import read_mappings, record_decisions, record_pending
 from roster_pipeline.warehouse.merge import merge
+from roster_pipeline.warehouse.review import Review, attribute_changes, review_plan
 from roster_pipeline.warehouse.state import known_schools, read_state
 
 GROUP = "import"
 OWNERS = ["team:data"]
-IMPORT_TAG = "roster/import_id"
 REFUSED_TAG = "roster/refused"
 
 
 class ImportConfig(dg.Config):
-    """What to import. Without files, what lies in the district's landing zone."""
+    """What to import. Without files, what lies in the district's landing zone.
+
+    preview: show the plan and write nothing. resume: an import that waits, taken again from the
+    archive. reason: why a held one that is resumed is approved; only: `adds,updates` lets what it
+    would delete wait.
+    """
 
     app: str = "sftp"
     files: list[str] = Field(default_factory=list)
     force: bool = False
+    preview: bool = False
+    resume: int | None = None
+    reason: str = ""
+    only: str | None = None
 
 
 def _asset(
@@ -71,7 +97,19 @@ def _asset(
 def _booked(
     context: dg.AssetExecutionContext, warehouse: WarehouseResource, import_id: int
 ) -> Iterator[None]:
-    """Close the import when a stage cannot go on: as refused with its findings, or as failed."""
+    """Close the import when a stage cannot go on: as refused with its findings, or as failed.
+
+    Raises Failure up front when the import has ended: its books are closed, and a stage of it that
+    is materialised again by itself must not write into them.
+    """
+    with reading(warehouse.engine) as conn:
+        status = ledger.get_import(conn, import_id).status
+    if status != "running":
+        raise dg.Failure(
+            f"Import {import_id} has ended as {status}. Run the job import_roster, or materialise "
+            "all assets from landing_snapshot on: that opens a new import.",
+            allow_retries=False,
+        )
     try:
         yield
     except DeliveryRefused as refusal:
@@ -80,6 +118,16 @@ def _booked(
         with warehouse.engine.begin() as conn:
             message = f"{context.asset_key.to_user_string()}: {type(error).__name__}"
             ledger.finish_import(conn, import_id, "failed", datetime.now(UTC), message)
+        raise
+
+
+@contextmanager
+def _kept_aside(settings: Settings, district_id: str, delivery: intake.Delivery) -> Iterator[None]:
+    """Put a delivery that is refused aside in the archive, with its reason."""
+    try:
+        yield
+    except DeliveryRefused as refusal:
+        intake.set_aside(settings.archive, district_id, delivery, refusal)
         raise
 
 
@@ -100,6 +148,31 @@ def _refuse(
         metadata={"import_id": import_id, "findings": f"roster findings {import_id}"},
         allow_retries=False,
     ) from None
+
+
+def _begin(
+    engine: Engine, district_id: str, config: ImportConfig, run_id: str, identity: str
+) -> ledger.Import:
+    """Open a new import in the ledger, or let one that waits go on, approved when it was held.
+
+    Raises UnknownImport, NotWaiting, or Failure when it is another district's or not approved.
+    """
+    now = datetime.now(UTC)
+    if config.resume is None:
+        import_id = ledger.start_import(
+            engine, district_id, config.app, run_id, config.preview, identity, now
+        )
+        with reading(engine) as conn:
+            return ledger.get_import(conn, import_id)
+    with engine.begin() as conn:
+        waiting = ledger.get_import(conn, config.resume)
+        if waiting.district_id != district_id:
+            raise dg.Failure(f"Import {waiting.id} is of {waiting.district_id}.")
+        if waiting.status == "held":
+            if not config.reason:
+                raise dg.Failure(f"Import {waiting.id} is held; its approval needs a reason.")
+            holds.approve(conn, waiting.id, acting_user(), config.reason, config.only, now)
+    return ledger.resume_import(engine, config.resume, run_id, identity, now)
 
 
 def _result(
@@ -166,39 +239,53 @@ def landing_snapshot(
     settings = house.settings()
     district_id = checked_district(context.partition_key)
     identity = settings_hash(house.district(district_id), house.suites())
-    import_id = ledger.start_import(
-        warehouse.engine,
-        district_id,
-        config.app,
-        context.run.run_id,
-        False,
-        identity,
-        datetime.now(UTC),
-    )
+    imported = _begin(warehouse.engine, district_id, config, context.run.run_id, identity)
+    import_id = imported.id
     context.instance.add_run_tags(context.run.run_id, {IMPORT_TAG: str(import_id)})
     with _booked(context, warehouse, import_id):
-        paths = [Path(f).absolute() for f in config.files]
-        paths = paths or intake.landed_files(settings.landing, district_id)
-        delivery = intake.archive_delivery(settings.archive, district_id, paths)
-        hashes = intake.file_hashes(intake.open_delivery(delivery))
-        effective = intake.effective_hash(hashes)
-        with warehouse.engine.begin() as conn:
+        landed = intake.Landed([Path(f).absolute() for f in config.files], ())
+        if imported.delivery is not None:
+            landed = intake.Landed([settings.archive / imported.delivery], ())
+        if not landed.paths:
+            landed = intake.landed_files(settings.landing, district_id)
+        with reading(warehouse.engine) as conn:
             last = ledger.last_accepted(conn, district_id)
-            same = last is not None and (last.effective_hash, last.settings_hash) == (
-                effective,
-                identity,
+        delivery = intake.archive_delivery(settings.archive, district_id, landed.paths)
+        with warehouse.engine.begin() as conn:
+            folder = delivery.folder.relative_to(settings.archive)
+            ledger.record_delivery(conn, import_id, str(folder))
+        with _kept_aside(settings, district_id, delivery):
+            package = intake.open_delivery(delivery)
+            missing = missing_files(
+                package,
+                house.district(district_id).required_files,
+                first=last is None,
+                every_time=imported.app == "csv_upload",
+                manifest_first=imported.app == "sftp",
             )
-            if last is not None and same and not config.force:
+            if missing:
+                raise DeliveryRefused(missing)
+            modes = delivered_modes(package, open_manifest(package))
+        hashes = intake.file_hashes(package)
+        base_hash = last.effective_hash if last else None
+        base = load_sources(settings.archive, district_id, base_hash)
+        sources = next_sources(base, hashes, modes)
+        effective = effective_hash(sources)
+        with warehouse.engine.begin() as conn:
+            ledger.record_findings(conn, import_id, findings_frame(landed.findings))
+            same = last is not None and (base_hash, last.settings_hash) == (effective, identity)
+            done = last is not None and same and not holds.deletions_wait(conn, last.id)
+            if last is not None and done and not config.force:
                 ledger.repeat_books(conn, import_id, last)
                 message = f"The same files and settings as import {last.id}."
                 ledger.finish_import(conn, import_id, "unchanged", datetime.now(UTC), message)
                 context.log.info(message)
                 return
         yield dg.MaterializeResult(
-            value=Snapshot(import_id, delivery, hashes),
+            value=Snapshot(import_id, delivery, base_hash, sources),
             metadata={
                 "import_id": import_id,
-                "app": config.app,
+                "app": imported.app,
                 "files": dg.MetadataValue.md(
                     "\n".join(f"- {name}: `{digest[:12]}`" for name, digest in hashes.items())
                 ),
@@ -224,17 +311,26 @@ def parsed_roster(
     """Parses the archived delivery."""
     import_id = landing_snapshot.import_id
     with _booked(context, warehouse, import_id):
-        settings = house.district(checked_district(context.partition_key))
+        snapshot, archive = landing_snapshot, house.settings().archive
+        district_id = checked_district(context.partition_key)
         started = time.perf_counter()
-        parsed = parse(intake.open_delivery(landing_snapshot.delivery), settings)
+        with _kept_aside(house.settings(), district_id, snapshot.delivery):
+            delivery = read_delivery(intake.open_delivery(snapshot.delivery))
+            base = load_base(archive, district_id, snapshot.base_hash)
+            effective = apply_delivery(delivery, base)
+        parsed = parse(effective, house.district(district_id))
         seconds = time.perf_counter() - started
-        hashes = landing_snapshot.hashes
+        intake.keep(snapshot.delivery)
+        effective_id = effective_hash(snapshot.sources)
+        save_base(archive, district_id, effective_id, effective.files, snapshot.sources)
         entries = [
-            ledger.FileEntry(f.file, f.mode, f.rows, hashes[f.file.removesuffix(".csv")])
+            ledger.FileEntry(
+                f.file, f.mode, f.rows, snapshot.sources[f.file.removesuffix(".csv")][-1]
+            )
             for f in parsed.files
         ]
         with warehouse.engine.begin() as conn:
-            ledger.record_effective(conn, import_id, intake.effective_hash(hashes), entries)
+            ledger.record_effective(conn, import_id, effective_id, entries)
         more = {
             "OneRoster version": parsed.version,
             "rows in files": {f.file: f.rows for f in parsed.files},
@@ -318,12 +414,15 @@ def unique_roster(
     return _run_stage(context, house, warehouse, filtered_roster, check_uniqueness)
 
 
-def _decisions(warehouse: WarehouseResource, district_id: str, roster: Roster) -> pd.DataFrame:
+def _decisions(
+    warehouse: WarehouseResource, house: HouseResource, district_id: str, roster: Roster
+) -> pd.DataFrame:
     with reading(warehouse.engine) as conn:
         return decide_schools(
             roster.frames["school"],
             known_schools(conn, district_id),
             read_mappings(conn, district_id),
+            house.district(district_id).schools,
         )
 
 
@@ -340,13 +439,19 @@ def linked_roster(
     warehouse: WarehouseResource,
     unique_roster: StagedRoster,
 ) -> dg.MaterializeResult:
-    """Resolves references, against the delivery and what stays in the warehouse."""
-    district_id = checked_district(context.partition_key)
-    with reading(warehouse.engine) as conn:
-        state = read_state(conn, district_id)
-    decisions = _decisions(warehouse, district_id, unique_roster.roster)
+    """Resolves references, against the delivery and what stays in the warehouse; what is of an
+    ignored school has left before."""
+    with _booked(context, warehouse, unique_roster.import_id):
+        district_id = checked_district(context.partition_key)
+        with reading(warehouse.engine) as conn:
+            state = read_state(conn, district_id)
+        decisions = _decisions(warehouse, house, district_id, unique_roster.roster)
     return _run_stage(
-        context, house, warehouse, unique_roster, lambda r, s: link_records(r, state, decisions)
+        context,
+        house,
+        warehouse,
+        unique_roster,
+        lambda r, _: link_records(ignore_schools(r, decisions), state, decisions),
     )
 
 
@@ -355,19 +460,50 @@ def linked_roster(
     "school_mapped_roster",
     "Records that name the warehouse's own schools.",
     {"pandas", "parquet"},
+    output_required=False,
+    check_specs=[checks.SCHOOLS_ARE_MAPPED],
 )
 def school_mapped_roster(
     context: dg.AssetExecutionContext,
     house: HouseResource,
     warehouse: WarehouseResource,
     linked_roster: StagedRoster,
-) -> dg.MaterializeResult:
-    """Maps organisations to schools."""
+) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
+    """Maps organisations to schools; where one waits for a person, the import waits too."""
     district_id = checked_district(context.partition_key)
-    decisions = _decisions(warehouse, district_id, linked_roster.roster)
-    return _run_stage(
-        context, house, warehouse, linked_roster, lambda r, s: map_schools(r, decisions)
+    import_id, received = linked_roster.import_id, linked_roster.roster.frames["school"]
+    with _booked(context, warehouse, import_id):
+        decisions = _decisions(warehouse, house, district_id, linked_roster.roster)
+        with warehouse.engine.begin() as conn:
+            told = tell_schools(received, decisions, known_schools(conn, district_id))
+            ledger.record_findings(conn, import_id, told)
+            pending = _wait_for_schools(conn, district_id, import_id, received, decisions)
+    check = checks.evaluate_schools(pending, told, district_id)
+    if len(pending):
+        yield check
+        return
+    result = _run_stage(
+        context, house, warehouse, linked_roster, lambda r, _: map_schools(r, decisions)
     )
+    yield result._replace(check_results=[check])
+
+
+def _wait_for_schools(
+    conn: Connection,
+    district_id: str,
+    import_id: int,
+    received: pd.DataFrame,
+    decisions: pd.DataFrame,
+) -> pd.DataFrame:
+    """The organisations that wait for a person; where there are any, the import waits for them."""
+    open_ = decisions.loc[decisions["how"] == "pending", "org_id"]
+    names = {"source_id": "org_id", "name": "org_name", "identifier": "org_identifier"}
+    pending = received.loc[received["source_id"].isin(open_), list(names)].rename(columns=names)
+    record_pending(conn, district_id, import_id, pending, datetime.now(UTC))
+    if len(pending):
+        message = f"{len(pending)} organisations wait to be mapped: `roster schools {district_id}`."
+        ledger.finish_import(conn, import_id, "needs_school_mapping", datetime.now(UTC), message)
+    return pending
 
 
 @_asset(
@@ -376,39 +512,71 @@ def school_mapped_roster(
     "What the import would change in the warehouse, record by record and in sum.",
     {"pandas", "parquet"},
     output_required=False,
-    check_specs=[checks.COUNTS_ADD_UP],
+    check_specs=[checks.COUNTS_ADD_UP, checks.WITHIN_HOLD_THRESHOLDS],
 )
 def sync_plan(
     context: dg.AssetExecutionContext,
+    house: HouseResource,
     warehouse: WarehouseResource,
     school_mapped_roster: StagedRoster,
-) -> Iterator[dg.MaterializeResult]:
-    """Compares the roster with the warehouse."""
-    import_id = school_mapped_roster.import_id
+) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
+    """Compares the roster with the warehouse; a plan that must be seen first goes no further."""
+    import_id, roster = school_mapped_roster.import_id, school_mapped_roster.roster
     district_id = checked_district(context.partition_key)
     with _booked(context, warehouse, import_id):
+        rules = house.district(district_id).hold
         with reading(warehouse.engine) as conn:
             state = read_state(conn, district_id)
             base = ledger.last_accepted(conn, district_id)
-        plan = make_plan(school_mapped_roster.roster, state)
-        check = checks.evaluate_counts(school_mapped_roster.roster.received(), plan.counts)
+            imported = ledger.get_import(conn, import_id)
+            plan = make_plan(roster, state)
+            review = review_plan(conn, imported, plan, roster.school_decisions, state, rules)
+            changes = attribute_changes(conn, district_id, review.plan)
+        save_outcomes(house.settings().reports, district_id, import_id, review.plan, roster.ended)
+        adds_up = checks.evaluate_counts(roster.received(), review.plan.counts)
+        within = checks.evaluate_hold(review)
         with warehouse.engine.begin() as conn:
-            ledger.record_counts(conn, import_id, plan.counts)
-            if not check.passed:
-                message = "The counts do not add up; nothing was merged. This is a fault of ours."
-                ledger.finish_import(conn, import_id, "failed", datetime.now(UTC), message)
-        by_outcome = plan.counts.groupby("outcome")["records"].sum().to_dict()
-        decisions = school_mapped_roster.roster.school_decisions
-        yield dg.MaterializeResult(
-            value=StagedPlan(import_id, base.id if base else None, plan, decisions),
-            metadata={
-                "import_id": import_id,
-                **{str(outcome): int(n) for outcome, n in by_outcome.items()},
-                "counts": _counts_table(plan.counts),
-                "summary": f"roster show {import_id}",
-            },
-            check_results=[check],
+            ledger.record_counts(conn, import_id, review.plan.counts)
+            ledger.record_changes(conn, import_id, changes)
+            _close_without_merge(conn, import_id, review, adds_up)
+    metadata = _plan_metadata(import_id, review)
+    if review.verdict != "merge":
+        context.log_event(
+            dg.AssetObservation("sync_plan", partition=district_id, metadata=metadata)
         )
+        yield from (adds_up, within)
+        return
+    yield dg.MaterializeResult(
+        value=StagedPlan(
+            import_id, base.id if base else None, review.plan, roster.school_decisions
+        ),
+        metadata=metadata,
+        check_results=[adds_up, within],
+    )
+
+
+def _close_without_merge(
+    conn: Connection, import_id: int, review: Review, adds_up: dg.AssetCheckResult
+) -> None:
+    """Close an import whose plan goes no further: wrong, held or only previewed."""
+    now = datetime.now(UTC)
+    if not adds_up.passed:
+        message = "The counts do not add up; nothing was merged. This is a fault of ours."
+        ledger.finish_import(conn, import_id, "failed", now, message)
+    elif review.verdict != "merge":
+        holds.record_hold(conn, import_id, review.plan_hash, review.reasons, review.causes, now)
+        status: ledger.Status = "held" if review.verdict == "hold" else "previewed"
+        ledger.finish_import(conn, import_id, status, now, review.message)
+
+
+def _plan_metadata(import_id: int, review: Review) -> dict[str, Any]:
+    by_outcome = review.plan.counts.groupby("outcome")["records"].sum().to_dict()
+    return {
+        "import_id": import_id,
+        **{str(outcome): int(n) for outcome, n in by_outcome.items()},
+        "counts": _counts_table(review.plan.counts),
+        "summary": f"roster show {import_id}",
+    }
 
 
 def _counts_table(counts: pd.DataFrame) -> dg.TableMetadataValue:
@@ -455,7 +623,9 @@ def warehouse_tables(
                 )
             record_decisions(conn, district_id, plan.import_id, plan.school_decisions, now)
             merge(conn, district_id, plan.import_id, plan.plan, now)
-            ledger.finish_import(conn, plan.import_id, "imported", datetime.now(UTC))
+            part = holds.deletions_wait(conn, plan.import_id)
+            message = "What it would delete waits for the next import." if part else None
+            ledger.finish_import(conn, plan.import_id, "imported", datetime.now(UTC), message)
         counts = plan.plan.counts
         for name, enrollment_type in ENROLLMENT_TYPES.items():
             mine = counts.loc[counts["enrollment_type"] == name]

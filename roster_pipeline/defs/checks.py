@@ -15,6 +15,7 @@ import pandas as pd
 from roster_pipeline.defs.partitions import DISTRICTS
 from roster_pipeline.findings import CODES
 from roster_pipeline.roster import RECEIVED_OUTCOMES
+from roster_pipeline.warehouse.review import Review
 
 SHOWN_FINDINGS = 20
 
@@ -120,4 +121,51 @@ def evaluate_counts(received: dict[str, int], counts: pd.DataFrame) -> dg.AssetC
         check_name=COUNTS_ADD_UP.name,
         severity=dg.AssetCheckSeverity.ERROR,
         metadata={"received": sum(received.values()), **wrong},
+    )
+
+
+SCHOOLS_ARE_MAPPED = _spec(
+    "schools_are_mapped",
+    "school_mapped_roster",
+    "Every organisation of the delivery has a school, and every school is in the delivery.",
+)
+
+
+def evaluate_schools(
+    pending: pd.DataFrame, findings: pd.DataFrame, district_id: str
+) -> dg.AssetCheckResult:
+    """Warn when organisations wait for a person (columns org_id), or schools have vanished (among
+    the findings)."""
+    vanished = findings.loc[findings["code"] == "school_vanished", "source_id"]
+    metadata: dict[str, object] = {
+        "waiting": ", ".join(pending["org_id"].head(SHOWN_FINDINGS)),
+        "vanished": ", ".join(vanished.head(SHOWN_FINDINGS)),
+        "all of them": f"roster schools {district_id}",
+    }
+    return dg.AssetCheckResult(
+        passed=pending.empty and vanished.empty,
+        check_name=SCHOOLS_ARE_MAPPED.name,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata=metadata,  # type: ignore[arg-type]
+    )
+
+
+WITHIN_HOLD_THRESHOLDS = _spec(
+    "within_hold_thresholds",
+    "sync_plan",
+    "The plan does no more than an import may do without a person's approval.",
+)
+
+
+def evaluate_hold(review: Review) -> dg.AssetCheckResult:
+    """Warn when there are reasons to hold the plan, and say them."""
+    metadata: dict[str, object] = {"verdict": review.verdict}
+    if review.reasons:
+        metadata["reasons"] = "\n".join(reason.message for reason in review.reasons)
+        metadata["causes"] = "\n".join(review.causes)
+    return dg.AssetCheckResult(
+        passed=not review.reasons,
+        check_name=WITHIN_HOLD_THRESHOLDS.name,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata=metadata,  # type: ignore[arg-type]
     )

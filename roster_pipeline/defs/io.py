@@ -19,6 +19,7 @@ import pandas as pd
 
 from roster_pipeline.defs.partitions import checked_district
 from roster_pipeline.landing.intake import Delivery
+from roster_pipeline.oneroster.effective import Sources
 from roster_pipeline.roster import Roster
 from roster_pipeline.settings import load_settings
 from roster_pipeline.stages.plan import SyncPlan
@@ -41,11 +42,16 @@ class Artifact(Protocol):
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What arrived: the import it belongs to, the archived delivery, and its files' hashes."""
+    """What arrived: the import it belongs to, and the archived delivery.
+
+    base_hash: the effective set it is applied to, None before the first import. sources: what each
+    file of the new effective set stands on.
+    """
 
     import_id: int
     delivery: Delivery
-    hashes: Mapping[str, str]
+    base_hash: str | None
+    sources: Sources
 
     def parts(self) -> Parts:
         """No frames."""
@@ -53,14 +59,15 @@ class Snapshot:
             "import_id": self.import_id,
             "folder": str(self.delivery.folder),
             "files": list(self.delivery.files),
-            "hashes": dict(self.hashes),
+            "base_hash": self.base_hash,
+            "sources": {name: list(chain) for name, chain in self.sources.items()},
         }
 
     @classmethod
     def from_parts(cls, frames: Mapping[str, pd.DataFrame], meta: Mapping[str, Any]) -> Snapshot:
         """From its JSON."""
         delivery = Delivery(Path(meta["folder"]), tuple(meta["files"]))
-        return cls(meta["import_id"], delivery, meta["hashes"])
+        return cls(meta["import_id"], delivery, meta["base_hash"], meta["sources"])
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,8 @@ from roster_pipeline.stages.attributes import DEFAULT_SOURCES
 from roster_pipeline.stages.parse import DEFAULT_USER_TYPES, IGNORED
 
 TEMPLATE = """\
-# How the deliveries of this district are imported. Every key has a default; what is commented out
-# shows it or an example. `roster district check {id}` reads this file and says what is wrong.
+# How the deliveries of this district are imported. Every key but the name has a default; what is
+# commented out shows it or an example. `roster district check {id}` says what is wrong in it.
 
 name: {name}
 timezone: {timezone}
@@ -42,6 +42,21 @@ timezone: {timezone}
 # Only records that a rule includes are kept; several rules of a type are joined by OR.
 # filters:
 #   - student: {{grades: {{in: [KG, "01", "02", "03", "04", "05"]}}}}
+
+# Schools the warehouse does not know: auto_map finds them by identifier or name, else makes a new
+# one; all_missing_as_new makes a new one; without either the import waits: `roster schools {id}`.
+schools: {{auto_map: true, all_missing_as_new: false}}
+
+# An import waits for `roster approve` when it would update or delete more of a type than this share
+# (in percent), delete more of one school, or leave out more rows with faults. preview: every import
+# waits. Changes of fewer than minimum_records never hold. Without a key, that threshold is off.
+hold:
+  preview: false
+  update_percent: 35
+  delete_percent: 10
+  school_delete_percent: 25
+  reject_percent: 20
+  minimum_records: 5
 """
 
 _IN_WORDS = {
@@ -103,10 +118,10 @@ def load_district(folder: Path, district_id: str) -> DistrictSettings:
         text = path.read_text(encoding="utf-8")
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         content = yaml.safe_load(text)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:
         mark = getattr(error, "problem_mark", None)
         line = mark.line + 1 if mark else 1
-        problem = getattr(error, "problem", None) or "text that is not UTF-8"
+        problem = getattr(error, "problem", None) or str(error)
         raise DistrictFileError(
             path, [Mistake(line, "the file", problem, "it must be YAML in UTF-8")]
         ) from error
@@ -216,11 +231,16 @@ def _mistake(node: yaml.Node | None, content: Any, error: dict[str, Any]) -> Mis
 
 
 def _keys_at(loc: tuple[Any, ...]) -> list[str]:
-    """The keys a model allows at a place: those of the district, or of a domain of uniqueness."""
+    """The keys a model allows at a place: those of the district, of a section that is a model of
+    its own, or of a domain of uniqueness."""
     from roster_pipeline.stages.uniqueness import Domain
 
-    model: type[BaseModel] = Domain if loc else DistrictSettings
-    return list(model.model_fields)
+    section: object = DistrictSettings
+    if loc:
+        section = DistrictSettings.model_fields[str(loc[0])].annotation
+    if isinstance(section, type) and issubclass(section, BaseModel):
+        return list(section.model_fields)
+    return list(Domain.model_fields)
 
 
 def _nearest(word: str, allowed: list[str]) -> str:

@@ -14,7 +14,9 @@ from roster_pipeline import __version__
 from roster_pipeline.stages.attributes import AttributeSettings
 from roster_pipeline.stages.data_requirements import DataRequirementSettings, Suites
 from roster_pipeline.stages.filters import FilterSettings
+from roster_pipeline.stages.hold import HoldSettings
 from roster_pipeline.stages.parse import ParseSettings
+from roster_pipeline.stages.schools import SchoolSettings
 from roster_pipeline.stages.uniqueness import UniquenessSettings
 
 DISTRICT_ID = re.compile(r"[a-z][a-z0-9-]{1,62}")
@@ -39,6 +41,8 @@ class DistrictSettings(
     DataRequirementSettings,
     FilterSettings,
     UniquenessSettings,
+    SchoolSettings,
+    HoldSettings,
 ):
     """One district: what it is called, and what each stage does with its deliveries."""
 
@@ -55,7 +59,8 @@ class DistrictSettings(
 
 def settings_hash(settings: DistrictSettings, suites: Suites) -> str:
     """What an import's identity takes from the settings: 64 hexadecimal digits over all that can
-    change its result (the name and the time zone do not), the suites, and the program's version."""
-    told = settings.model_dump_json(exclude={"name", "timezone"})
+    change its result (the name, the time zone and when it is held do not), the suites, and the
+    program's version."""
+    told = settings.model_dump_json(exclude={"name", "timezone", "hold"})
     content = "\n".join([__version__, told, repr(sorted(suites.by_type.items()))])
     return hashlib.sha256(content.encode()).hexdigest()

@@ -7,17 +7,22 @@ that an upload during an import cannot disturb it (design rule 4.1).
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+import re
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from roster_pipeline.findings import DeliveryRefused, finding
-from roster_pipeline.oneroster.package import Package, open_package
+from roster_pipeline.findings import DeliveryRefused, Finding, finding
+from roster_pipeline.oneroster.package import KNOWN_FILES, Package, open_package
 
 ZIP_NAME = "OneRoster.zip"
+UNFINISHED = re.compile(r"\.(filepart|part|partial|tmp|crdownload)$", re.IGNORECASE)
+"""Endings clients give a file while they are still writing it."""
 _CHUNK = 1 << 20
 
 
@@ -34,17 +39,56 @@ class Delivery:
         return [self.folder / name for name in self.files]
 
 
-def landed_files(landing: Path, district_id: str) -> list[Path]:
-    """What lies in a district's landing zone. Raises DeliveryRefused when nothing does."""
+@dataclass(frozen=True)
+class Landed:
+    """What lies in a landing zone.
+
+    paths: the files of the delivery. findings: near misses and what else was not taken.
+    """
+
+    paths: list[Path]
+    findings: tuple[Finding, ...]
+
+
+def landed_files(landing: Path, district_id: str) -> Landed:
+    """What lies in a district's landing zone: OneRoster.zip, or the CSV files by their exact names.
+
+    A name that is nearly right is not taken, and told. Raises DeliveryRefused when nothing can be
+    taken.
+    """
     folder = landing / district_id
-    files = sorted(p for p in folder.glob("*") if p.is_file() and not p.name.startswith("."))
-    if not files:
-        raise DeliveryRefused([finding("delivery_empty")])
-    return files
+    files = sorted(p for p in folder.glob("*") if _is_plain(p) and not p.name.startswith("."))
+    exact = {ZIP_NAME, *(f"{name}.csv" for name in KNOWN_FILES)}
+    taken = [p for p in files if p.name in exact]
+    told = [
+        finding("file_near_miss", file=p.name, right=right)
+        for p in files
+        if p.name not in exact and (right := _near(p.name))
+    ]
+    told += [
+        finding("file_ignored", file=p.name)
+        for p in files
+        if p.name not in exact and not _near(p.name) and not UNFINISHED.search(p.name)
+    ]
+    if not taken:
+        raise DeliveryRefused([finding("delivery_empty"), *told])
+    return Landed(taken, tuple(told))
+
+
+def _is_plain(path: Path) -> bool:
+    """Whether it is a file itself; a link could lead out of the landing zone."""
+    return path.is_file() and not path.is_symlink()
+
+
+def _near(name: str) -> str | None:
+    """The right name of a file whose name is nearly one: other capitals, a copy's number."""
+    plain = re.sub(r"[\s_-]*(\(\d+\)|copy|\d+)?(\.[^.]+)$", r"\2", name, flags=re.I).lower()
+    rights = {right.lower(): right for right in (ZIP_NAME, *(f"{n}.csv" for n in KNOWN_FILES))}
+    return rights.get(plain)
 
 
 def archive_delivery(archive: Path, district_id: str, paths: Sequence[Path]) -> Delivery:
-    """Copy the files of a delivery into `archive/<district>/<sha256 of names and content>/`.
+    """Copy the files of a delivery into `archive/<district>/deliveries/<sha256>/`.
 
     Each file is read once and hashed while it is copied; the copies are read-only. A folder
     stands for the files in it. A delivery that is there already is not copied again. Raises
@@ -61,8 +105,11 @@ def archive_delivery(archive: Path, district_id: str, paths: Sequence[Path]) -> 
     for source in sources:
         if not source.is_file():
             raise DeliveryRefused([finding("file_not_found", file=str(source))])
-    shelf = archive / district_id
-    shelf.mkdir(mode=0o700, parents=True, exist_ok=True)
+    names = Counter(source.name for source in sources)
+    twice = [name for name, times in names.items() if times > 1]
+    if twice:
+        raise DeliveryRefused([finding("file_twice", file=n, other=n) for n in twice])
+    shelf = _private(archive / district_id / "deliveries")
     arriving = Path(tempfile.mkdtemp(prefix=".arriving-", dir=shelf))
     try:
         whole = hashlib.sha256()
@@ -77,6 +124,12 @@ def archive_delivery(archive: Path, district_id: str, paths: Sequence[Path]) -> 
     return Delivery(folder, tuple(source.name for source in sources))
 
 
+def _private(folder: Path) -> Path:
+    """The folder, made if need be for its owner only."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder
+
+
 def _copy(source: Path, target: Path) -> str:
     """Copy one file to a read-only one; the sha256 of what was copied."""
     digest = hashlib.sha256()
@@ -88,6 +141,36 @@ def _copy(source: Path, target: Path) -> str:
     return digest.hexdigest()
 
 
+def set_aside(
+    archive: Path, district_id: str, delivery: Delivery, refusal: DeliveryRefused
+) -> None:
+    """Move a refused delivery to `archive/<district>/refused/<sha256>/`, with its reason.
+
+    One that an import could use before (it was delivered otherwise, or the settings were others)
+    stays where that import finds it, and is linked.
+    """
+    target = _private(archive / district_id / "refused") / delivery.folder.name
+    if not target.exists():
+        if _seal(delivery).exists():
+            shutil.copytree(delivery.folder, target, copy_function=os.link)
+        else:
+            delivery.folder.rename(target)
+    elif not _seal(delivery).exists():
+        shutil.rmtree(delivery.folder)
+    reason = target / "reason.json"
+    reason.unlink(missing_ok=True)
+    reason.write_text(json.dumps([asdict(f) for f in refusal.findings], indent=2))
+
+
+def keep(delivery: Delivery) -> None:
+    """Remember that an import could use a delivery, so that it stays where it is for good."""
+    _seal(delivery).touch()
+
+
+def _seal(delivery: Delivery) -> Path:
+    return delivery.folder.with_name(f".{delivery.folder.name}.kept")
+
+
 def open_delivery(delivery: Delivery) -> Package:
     """The package in an archived delivery. Raises DeliveryRefused."""
     return open_package(delivery.paths)
@@ -97,9 +180,3 @@ def file_hashes(package: Package) -> dict[str, str]:
     """The sha256 of each file's unpacked content by name, so that the same files loose or in a
     zip are the same delivery."""
     return {name: hashlib.sha256(content).hexdigest() for name, content in package.files.items()}
-
-
-def effective_hash(hashes: Mapping[str, str]) -> str:
-    """What an import's identity takes from its files: one hash over their names and contents."""
-    lines = "".join(f"{name}\x00{digest}\n" for name, digest in sorted(hashes.items()))
-    return hashlib.sha256(lines.encode()).hexdigest()

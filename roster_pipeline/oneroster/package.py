@@ -13,22 +13,20 @@ import struct
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from roster_pipeline.findings import DeliveryRefused, Finding, finding
-from roster_pipeline.oneroster.standard import VERSIONS
+from roster_pipeline.oneroster.standard import FILE_NAMES
 
-KNOWN_FILES = (
-    "manifest",
-    *dict.fromkeys(name for v in reversed(VERSIONS.values()) for name in (*v.files, *v.left_alone)),
-)
-_BY_LOWER_NAME = {name.lower(): name for name in KNOWN_FILES}
+KNOWN_FILES = tuple(FILE_NAMES.values())
+_ZIP_BEGINS = b"PK\x03\x04"
 _LEFTOVERS = re.compile(
     r"(^|/)(__MACOSX(/|$)|\._|\.DS_Store$|Thumbs\.db$|desktop\.ini$)|:Zone\.Identifier$", re.I
 )
 _CHUNK = 1 << 20
+_ROOT = PurePosixPath(".")
 
 
 @dataclass(frozen=True)
@@ -87,15 +85,25 @@ def open_package(paths: Sequence[Path], limits: Limits = Limits()) -> Package:
             (*package.findings, *told),
         )
     names = _sort_out([p.name for p in loose])
-    for path in loose:
-        if path.stat().st_size > limits.file_bytes:
-            _refuse("file_too_large", file=path.name, limit=_size(limits.file_bytes))
     by_name = {p.name: p for p in loose}
-    return Package(
-        {name: by_name[written].read_bytes() for name, written in names.data.items()},
-        names.ignored,
-        names.findings,
-    )
+    total = 0
+    for written in names.data.values():
+        size = by_name[written].stat().st_size
+        total += size
+        if size > limits.file_bytes:
+            _refuse("file_too_large", file=written, limit=_size(limits.file_bytes))
+        if total > limits.unpacked_bytes:
+            _refuse("delivery_too_large", file=written, limit=_size(limits.unpacked_bytes))
+    files = {name: by_name[written].read_bytes() for name, written in names.data.items()}
+    _check_no_zip(files)
+    return Package(files, names.ignored, names.findings)
+
+
+def _check_no_zip(files: Mapping[str, bytes]) -> None:
+    """A zip is not opened because it is called .csv."""
+    for name, content in files.items():
+        if content.startswith(_ZIP_BEGINS):
+            _refuse("zip_in_zip", file=f"{name}.csv")
 
 
 def _refuse(code: str, **details: object) -> Package:
@@ -121,7 +129,7 @@ def _sort_out(names: Sequence[str]) -> _Names:
     told: list[Finding] = []
     for name in kept:
         stem, _, ending = name.rpartition(".")
-        known = _BY_LOWER_NAME.get(stem.lower()) if ending.lower() == "csv" else None
+        known = FILE_NAMES.get(stem.lower()) if ending.lower() == "csv" else None
         if known is None:
             if ending.lower() == "zip":
                 _refuse("zip_in_zip", file=name)
@@ -138,6 +146,14 @@ def _sort_out(names: Sequence[str]) -> _Names:
     return _Names(data, tuple(ignored), tuple(told))
 
 
+_DAMAGE = (
+    *(zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, struct.error),
+    *(EOFError, NotImplementedError, OverflowError, RuntimeError, ValueError),
+)
+"""What Python's zipfile raises at archives that are none (a name that is no UTF-8, an offset
+before the beginning, …)."""
+
+
 def _open_zip(path: Path, limits: Limits) -> Package:
     size = path.stat().st_size
     if size == 0:
@@ -147,7 +163,7 @@ def _open_zip(path: Path, limits: Limits) -> Package:
     try:
         with zipfile.ZipFile(path) as archive:
             return _read_zip(path, archive, size, limits)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, struct.error) as error:
+    except _DAMAGE as error:
         raise DeliveryRefused([finding("zip_damaged", file=path.name)]) from error
 
 
@@ -164,20 +180,39 @@ def _read_zip(path: Path, archive: zipfile.ZipFile, size: int, limits: Limits) -
     if repeated:
         _refuse("file_twice", file=repeated[0], other=repeated[0])
     documents = [e for e in entries if not e.is_dir() and not _LEFTOVERS.search(e.filename)]
-    folders = {PurePosixPath(e.filename).parent for e in documents}
-    if len(folders) > 1:
-        _refuse("zip_several_folders", file=path.name)
-    folder = next(iter(folders), PurePosixPath("."))
-    told = [] if folder == PurePosixPath(".") else [finding("zip_folder", file=path.name)]
-    by_name = {PurePosixPath(e.filename).name: e for e in documents}
-    names = _sort_out(list(by_name))
+    folder = _common_folder(path, documents)
+    inside = {_in_folder(e, folder): e for e in documents}
+    told = [] if folder == _ROOT else [finding("zip_folder", file=path.name)]
+    names = _sort_out(list(inside))
     files: dict[str, bytes] = {}
     total = 0
     for name, written in names.data.items():
-        files[name] = _unpack(archive, by_name[written], limits, limits.unpacked_bytes - total)
+        files[name] = _unpack(archive, inside[written], limits, limits.unpacked_bytes - total)
         total += len(files[name])
+    _check_no_zip(files)
     leftovers = tuple(e.filename for e in entries if _LEFTOVERS.search(e.filename))
     return Package(files, (*names.ignored, *leftovers), (*told, *names.findings))
+
+
+def _common_folder(path: Path, documents: Sequence[zipfile.ZipInfo]) -> PurePosixPath:
+    """The folder in which the files of the standard lie. Raises DeliveryRefused when there are
+    several."""
+    places = [PurePosixPath(e.filename) for e in documents]
+    folders = {p.parent for p in places if _is_known(p.name)}
+    if len(folders) > 1:
+        _refuse("zip_several_folders", file=path.name)
+    return next(iter(folders), _ROOT)
+
+
+def _is_known(name: str) -> bool:
+    stem, _, ending = name.lower().rpartition(".")
+    return ending == "csv" and stem in FILE_NAMES
+
+
+def _in_folder(entry: zipfile.ZipInfo, folder: PurePosixPath) -> str:
+    """An entry's name in the folder of the delivery; its whole path when it lies elsewhere."""
+    place = PurePosixPath(entry.filename)
+    return place.name if place.parent == folder else str(place)
 
 
 def _check_layout(

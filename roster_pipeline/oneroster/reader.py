@@ -1,137 +1,110 @@
-"""Reads the files of a package into typed Arrow-backed frames, each record with its source row.
+"""Reads one data file: its header, its values, and which of its rows are records.
 
-Told, never fatal, is what concerns one record: a row with too few or too many fields, a value
-that cannot be read. Fatal is what makes a whole file doubtful: no usable header, bytes that are
-no text, a quote that is never closed, a record cut in the middle.
+The rules are the standard's (OneRoster CSV binding, data types and file tables): a required value
+that cannot be read makes the record invalid, an optional one is dropped and told; an id stands for
+one record of its file. What a record means to us is decided later, in the stages.
 """
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv as pacsv
 
 from roster_pipeline.findings import DeliveryRefused, Finding, finding
+from roster_pipeline.oneroster.manifest import Mode
 from roster_pipeline.oneroster.package import Limits
-from roster_pipeline.oneroster.standard import VERSIONS, FileSpec, Version
-from roster_pipeline.oneroster.values import read_column
-from roster_pipeline.roster import INTEGER, TEXT
+from roster_pipeline.oneroster.standard import GRADES, VERSIONS, Column, FileSpec, Version
+from roster_pipeline.oneroster.text import Rows, read_rows
+from roster_pipeline.oneroster.values import arrow_type, read_column
+from roster_pipeline.roster import INTEGER, TEXT, first_element
 
-ISSUE_COLUMNS = ("row", "field", "code")
+KIND_COLUMN = {"users": "role", "orgs": "type", "roles": "role"}
+"""The column that says what a row of the file is."""
+ORG_COLUMN = {
+    "orgs": "sourcedId",
+    "users": "orgSourcedIds",
+    "courses": "orgSourcedId",
+    "classes": "schoolSourcedId",
+    "enrollments": "schoolSourcedId",
+}
+"""The column that says which school a row belongs to."""
+REJECTED_COLUMNS = ("row", "sourcedId", "kind", "org", "outcome")
+TOLD_COLUMNS = ("row", "sourcedId", "kind", "org", "code", "field", "allowed")
+_GONE = ("tobedeleted", "inactive")
+_NOT_READ = ("", "row", "file", "enrollment_type")
+"""Columns without a header, and those whose names the frames have for themselves."""
 
 
 @dataclass(frozen=True)
 class FileReading:
     """One data file as read.
 
-    frame: the file's columns by their newest name (missing ones all null), `metadata.*` and other
-        columns as text, and `row` (the header is 1); a value that cannot be read is null.
-    ragged: rows that do not fit the header; columns row, source_id (null when not readable) and
-        `role` (users only, as written).
-    issues: unreadable values; columns row, field, code (`value_dropped` or `value_unreadable`).
-    overwide: numbers of the rows that had blank fields beyond the header.
-    findings: what concerns the file as a whole.
+    frame: the records. Columns: those of the file's version by their newest name (null where the
+        file lacks an optional one), `metadata.*` and other columns as text, `row` (header is 1).
+    rejected: the rows that are no records. Columns: row, sourcedId (null when not readable), kind
+        (users: role, orgs: type, as far as readable), org (the first), outcome: invalid,
+        duplicate, or removed where the row says so itself.
+    told: what is to be told of single rows. Columns: as `rejected` with code, field and allowed
+        (what the field may hold, in words) instead of the outcome.
+    findings: what is to be told of the file.
     """
 
     name: str
     frame: pd.DataFrame
-    ragged: pd.DataFrame
-    issues: pd.DataFrame
-    overwide: tuple[int, ...]
-    findings: tuple[Finding, ...]
+    rejected: pd.DataFrame
+    told: pd.DataFrame
+    findings: tuple[Finding, ...] = ()
 
     @property
     def rows(self) -> int:
-        """How many records arrived, readable or not."""
-        return len(self.frame) + len(self.ragged)
+        """How many rows arrived, records or not."""
+        return len(self.frame) + len(self.rejected)
 
 
-def read_manifest(content: bytes) -> dict[str, str]:
-    """manifest.csv as a mapping of property to value, blanks trimmed.
-
-    Raises DeliveryRefused when it is no manifest.
-    """
-    rows = list(csv.reader(io.StringIO(_decode("manifest.csv", content)[0])))
-    pairs = {row[0].strip(): row[1].strip() for row in rows[1:] if len(row) > 1}
-    if "oneroster.version" not in pairs:
-        raise DeliveryRefused([finding("manifest_unreadable", file="manifest.csv")])
-    return pairs
-
-
-def version_of(manifest: Mapping[str, str] | None) -> Version:
-    """The version a manifest names; 1.1 where there is none.
-
-    Raises DeliveryRefused for a version we do not know.
-    """
-    name = (manifest or {}).get("oneroster.version", "1.1")
-    if name not in VERSIONS:
-        raise DeliveryRefused(
-            [
-                finding(
-                    "version_unknown",
-                    file="manifest.csv",
-                    field="oneroster.version",
-                    found=name[:40],
-                    allowed=", ".join(VERSIONS),
-                )
-            ]
-        )
-    return VERSIONS[name]
-
-
-def _decode(file: str, content: bytes) -> tuple[str, list[Finding]]:
-    """The text of a file, and what was odd about its encoding."""
-    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return content.decode("utf-16"), [finding("encoding_utf16", file=file)]
-    try:
-        return content.decode("utf-8-sig"), []
-    except UnicodeDecodeError:
-        pass
-    try:
-        return content.decode("cp1252"), [finding("encoding_cp1252", file=file)]
-    except UnicodeDecodeError as error:
-        row = content.count(b"\n", 0, error.start) + 1
-        raise DeliveryRefused([finding("encoding_unknown", file=file, row=row)]) from error
-
-
-def read_file(name: str, content: bytes, version: Version, limits: Limits) -> FileReading:
+def read_file(
+    name: str, content: bytes, version: Version, mode: Mode, limits: Limits
+) -> FileReading:
     """Read one data file of a package.
 
     Raises DeliveryRefused when the file as a whole cannot be trusted.
     """
     file = f"{name}.csv"
-    if not content.strip():
-        raise DeliveryRefused([finding("file_empty", file=file)])
-    text, told = _decode(file, content)
-    at = text.find("\x00")
-    if at >= 0:
-        row = text.count("\n", 0, at) + 1
-        raise DeliveryRefused([finding("nul_byte", file=file, row=row)])
-    spec = version.files[name]
-    records = _parse(file, text, limits)
-    known = _known_headers(name)
-    columns = [known.get(h.lower(), h) for h in records.header]
-    told += _check_header(file, spec, records.header, columns)
-    table = records.table.rename_columns([*columns, "row"])
-    frame, issues, normalised = _typed(file, spec, table)
-    return FileReading(
-        name,
-        frame,
-        _ragged_rows(records.ragged, columns),
-        issues,
-        records.overwide,
-        (*told, *normalised),
-    )
+    rows = read_rows(file, content, limits)
+    known = _names_of_headers(name)
+    columns = [known.get(header.lower(), header) for header in rows.header]
+    named = [place for place, column in enumerate(columns) if column not in _NOT_READ]
+    header, read = [rows.header[n] for n in named], [columns[n] for n in named]
+    spec, told = _check_header(file, name, version, header, read)
+    if "" in columns:
+        told.append(finding("column_unnamed", file=file, row=1, count=columns.count("")))
+    everything = rows.table.select([*named, len(columns)]).rename_columns([*read, "row"])
+    table = _without_headers(everything, header[read.index("sourcedId")])
+    if repeats := everything.num_rows - table.num_rows:
+        told.append(finding("header_repeated", file=file, count=repeats))
+    if len(rows.ragged) * 2 > table.num_rows + len(rows.ragged):
+        count = table.num_rows + len(rows.ragged)
+        fatal = finding("file_mostly_ragged", file=file, count=len(rows.ragged), rows=count)
+        raise DeliveryRefused([fatal])
+    if not table.num_rows and not rows.ragged:
+        told.append(finding("file_without_rows", file=file))
+    needed = ("status",) if mode == "delta" else ()
+    typed = _Typed.of(file, spec, table, limits, needed)
+    reading = _settle(name, spec, typed, rows, columns, mode)
+    findings = (*rows.findings, *told, *typed.findings, *reading.findings)
+    return FileReading(name, reading.frame, reading.rejected, reading.told, findings)
 
 
-def _known_headers(name: str) -> dict[str, str]:
+def _without_headers(table: pa.Table, header: str) -> pa.Table:
+    """The table without rows that say again what its columns are called."""
+    repeats = pc.equal(pc.utf8_lower(table["sourcedId"]), header.lower())
+    return table.filter(pc.invert(pc.fill_null(repeats, False)))
+
+
+def _names_of_headers(name: str) -> dict[str, str]:
     """Every header any version gives a column of this file, in lower case, to our name of it."""
     return {
         header.lower(): column.name
@@ -142,22 +115,48 @@ def _known_headers(name: str) -> dict[str, str]:
     }
 
 
+def _missing(spec: FileSpec, columns: Sequence[str], *, required: bool) -> list[str]:
+    return [c.written for c in spec.columns if c.required is required and c.name not in columns]
+
+
 def _check_header(
-    file: str, spec: FileSpec, header: list[str], columns: list[str]
-) -> list[Finding]:
+    file: str, name: str, version: Version, header: list[str], columns: list[str]
+) -> tuple[FileSpec, list[Finding]]:
+    """The version's table that fits a file's header, and what is to be told of the header."""
     doubled = next((c for c in columns if columns.count(c) > 1), None)
     if doubled is not None:
         raise DeliveryRefused([finding("header_doubled", file=file, row=1, field=doubled)])
-    missing = [c.written for c in spec.columns if c.required and c.name not in columns]
-    if missing:
-        fatal = finding(
-            "header_missing", file=file, row=1, missing=", ".join(missing), found=_some(header)
-        )
-        raise DeliveryRefused([fatal])
-    absent = [c.written for c in spec.columns if not c.required and c.name not in columns]
-    return (
-        [finding("column_missing", file=file, row=1, missing=", ".join(absent))] if absent else []
-    )
+    claimed = version.files[name]
+    others = [v for v in VERSIONS.values() if v is not version and name in v.files]
+    fitting = [version, *others]
+    fitting = [v for v in fitting if not _missing(v.files[name], columns, required=True)]
+    if not fitting:
+        words = {
+            "missing": ", ".join(_missing(claimed, columns, required=True)),
+            "found": _some(header),
+        }
+        raise DeliveryRefused([finding("header_missing", file=file, row=1, **words)])
+    used = fitting[0]
+    spec = used.files[name]
+    told = []
+    if used is not version:
+        words = {"used": used.name, "claimed": version.name}
+        told.append(finding("header_of_other_version", file=file, row=1, **words))
+    absent = _missing(spec, columns, required=False)
+    if absent:
+        told.append(finding("column_missing", file=file, row=1, missing=", ".join(absent)))
+    written = {c.name: c.written for c in spec.columns}
+    odd = [
+        f"{h} for {written[c]}"
+        for h, c in zip(header, columns, strict=True)
+        if c in written and h != written[c]
+    ]
+    if odd:
+        told.append(finding("header_spelling", file=file, row=1, found=", ".join(odd)))
+    order = [c for c in columns if c in written]
+    if order != [c for c in written if c in order] or columns[: len(order)] != order:
+        told.append(finding("header_order", file=file, row=1))
+    return spec, told
 
 
 def _some(words: list[str]) -> str:
@@ -166,171 +165,235 @@ def _some(words: list[str]) -> str:
 
 
 @dataclass(frozen=True)
-class _Records:
-    """A CSV text taken apart: the records as trimmed text columns (named by position) and `row`,
-    the header, the rows that do not fit it with their fields, and the numbers of the rows whose
-    fields beyond the header are blank (they are among the records)."""
+class _Typed:
+    """A table with each column read as its kind.
 
-    table: pa.Table
-    header: list[str]
-    ragged: list[tuple[int, list[str]]]
-    overwide: tuple[int, ...]
+    invalid, dropped: by header, the row numbers whose required (optional) value was unreadable.
+    """
+
+    frame: pd.DataFrame
+    invalid: dict[str, pd.Series[int]]
+    dropped: dict[str, pd.Series[int]]
+    too_long: pd.Series[int]
+    findings: list[Finding]
+
+    @classmethod
+    def of(
+        cls, file: str, spec: FileSpec, table: pa.Table, limits: Limits, needed: Sequence[str]
+    ) -> _Typed:
+        """needed: columns that are to be treated like required ones here."""
+        too_long = _too_long(table, limits)
+        rows = table["row"].combine_chunks()
+        typed: dict[str, pa.Array] = {}
+        bad: dict[bool, dict[str, pd.Series[int]]] = {True: {}, False: {}}
+        findings: list[Finding] = []
+        for column in spec.columns:
+            if column.name not in table.column_names:
+                typed[column.name] = pa.nulls(table.num_rows, arrow_type(column))
+                continue
+            read = read_column(column, table[column.name].combine_chunks())
+            typed[column.name] = read.values
+            unreadable = rows.filter(read.unreadable)
+            if len(unreadable):
+                required = column.required or column.name in needed
+                bad[required][column.name] = pd.Series(unreadable.to_pandas())
+            if read.normalised:
+                words = {"field": column.written, "count": read.normalised}
+                findings.append(finding("values_normalised", file=file, **words))
+        # A password never leaves the archive.
+        others = {n: table[n] for n in table.column_names if n not in typed}
+        frame = pa.table({**typed, **others}).to_pandas(types_mapper=pd.ArrowDtype)
+        frame = frame.drop(columns="password", errors="ignore")
+        return cls(frame, bad[True], bad[False], too_long, findings)
 
 
-def _parse(file: str, text: str, limits: Limits) -> _Records:
-    multi_line = _check_quotes(file, text)
-    header = [h.strip() for h in next(csv.reader(io.StringIO(text)))]
-    if len(header) > limits.columns:
-        fatal = finding("columns_too_many", file=file, row=1, limit=limits.columns)
-        raise DeliveryRefused([fatal])
-    names = [str(i) for i in range(len(header))]
-    content = pa.py_buffer(text.encode())
-    ragged: list[tuple[int, list[str]]] = []
-    overwide: list[tuple[int, list[str]]] = []
+def _too_long(table: pa.Table, limits: Limits) -> pd.Series[int]:
+    """Numbers of the rows with a field, or in all, of more bytes than allowed."""
+    columns = [table[name].combine_chunks() for name in table.column_names if name != "row"]
+    longest = [pc.max(pc.binary_length(column)).as_py() or 0 for column in columns]
+    if max(longest, default=0) <= limits.field_bytes and sum(longest) <= limits.row_bytes:
+        return pd.Series(dtype="int64")
+    lengths = [pc.fill_null(pc.binary_length(column), 0).to_numpy() for column in columns]
+    over = sum(lengths) > limits.row_bytes
+    for length in lengths:
+        over |= length > limits.field_bytes
+    return pd.Series(table["row"].to_numpy()[over], dtype="int64")
 
-    def read(use_threads: bool, handler: object) -> pa.Table:
-        return pacsv.read_csv(
-            content,
-            pacsv.ReadOptions(
-                use_threads=use_threads, column_names=names, skip_rows=1, block_size=8 << 20
-            ),
-            pacsv.ParseOptions(
-                newlines_in_values=multi_line, ignore_empty_lines=False, invalid_row_handler=handler
-            ),
-            pacsv.ConvertOptions(
-                check_utf8=False,
-                column_types=dict.fromkeys(names, pa.string()),
-                null_values=[""],
-                strings_can_be_null=True,
-            ),
-        )
 
-    misfits = 0
+def _settle(
+    name: str, spec: FileSpec, typed: _Typed, rows: Rows, columns: list[str], mode: Mode
+) -> FileReading:
+    """Tell records from rows that are none."""
+    frame, number = typed.frame, typed.frame["row"]
+    ragged = _ragged(name, rows.ragged, columns)
+    status = frame["status"].astype(TEXT)
+    gone = status.isin(_GONE) & frame["sourcedId"].notna()
+    kind = KIND_COLUMN.get(name)
+    long = number.isin(typed.too_long) & ~gone
+    unread = {h: number.isin(bad) & ~gone & ~long for h, bad in typed.invalid.items()}
+    nobody = pd.Series(False, index=frame.index)
+    unreadable = nobody.copy()
+    for mask in unread.values():
+        unreadable |= mask
+    nameless = frame["sourcedId"].isna() & ~unreadable & ~long
+    kindless = nobody if kind not in frame else frame[kind].isna() & ~unreadable & ~gone & ~long
+    reversed_ = _reversed(frame) & ~gone & ~long & ~unreadable
+    sessions = name == "academicSessions"
+    invalid = long | unreadable | nameless | kindless | (reversed_ & sessions)
+    repeated, conflicting = _repeats(frame, invalid | gone)
+    undecided = _both(frame["sourcedId"], gone, ~gone & ~invalid)
+    conflicting |= undecided
+    repeated &= ~undecided
+    gone &= ~undecided
 
-    def count(row: pacsv.InvalidRow) -> str:
-        nonlocal misfits
-        misfits += 1
-        return "skip"
+    notes = _Notes(name, frame)
+    written = {c.name: c for c in spec.columns}
+    notes.add("row_ragged", ragged)
+    notes.add("row_overwide", number.isin(rows.overwide))
+    notes.add("field_too_long", long)
+    notes.add("source_id_missing", nameless, written["sourcedId"])
+    if kind in written:
+        notes.add("value_missing", kindless, written[kind])
+    for header, mask in unread.items():
+        notes.add("value_unreadable", mask, written[header])
+    for header, bad in typed.dropped.items():
+        notes.add("value_dropped", number.isin(bad) & ~gone & ~long, written[header])
+    notes.add("dates_reversed", reversed_ & sessions)
+    notes.add("dates_dropped", reversed_ & (not sessions))
+    notes.add("record_repeated", repeated)
+    notes.add("source_id_repeated", conflicting, written["sourcedId"])
+    findings = []
+    if mode == "bulk":
+        notes.add("removed_in_bulk", gone, written["status"])
+        actives = int((status == "active").sum())
+        if actives:
+            findings.append(finding("status_in_bulk", file=f"{name}.csv", count=actives))
+    elif status.isna().any():
+        count = int(status.isna().sum())
+        findings.append(finding("status_missing", file=f"{name}.csv", count=count))
 
-    def note(row: pacsv.InvalidRow) -> str:
-        fields = next(csv.reader([row.text]))
-        if any(value.strip() for value in fields[len(header) :]) or len(fields) < len(header):
-            ragged.append((row.number, fields))
-        else:
-            overwide.append((row.number, fields[: len(header)]))
-        return "skip"
-
-    table = read(True, count)
-    if misfits:
-        # Row numbers are known to one thread only, so the file is read again; it is the rare case.
-        table = read(False, note)
-    _check_end(file, text, table.num_rows + misfits + 1, header, ragged)
-    misfit_rows = [row for row, _ in (*ragged, *overwide)]
-    rows = np.delete(
-        np.arange(2, table.num_rows + len(misfit_rows) + 2), [row - 2 for row in misfit_rows]
+    rejected = [
+        ragged.assign(outcome="invalid"),
+        _briefly(name, frame.loc[invalid]).assign(outcome="invalid"),
+        _briefly(name, frame.loc[repeated | conflicting]).assign(outcome="duplicate"),
+        _briefly(name, frame.loc[gone]).assign(outcome="removed"),
+    ]
+    if reversed_.any() and not sessions:
+        frame = frame.assign(endDate=frame["endDate"].where(~reversed_))
+    left = frame.loc[~(invalid | repeated | conflicting | gone)].reset_index(drop=True)
+    return FileReading(
+        name,
+        left,
+        _concat(rejected, REJECTED_COLUMNS),
+        _concat(notes.told, TOLD_COLUMNS),
+        tuple(findings),
     )
-    table = table.append_column("row", pa.array(rows, pa.int64()))
-    if overwide:
-        cut = [
-            pa.array(values, pa.string()) for values in zip(*(f for _, f in overwide), strict=True)
-        ]
-        numbers = pa.array([row for row, _ in overwide], pa.int64())
-        table = pa.concat_tables([table, pa.table([*cut, numbers], names=[*names, "row"])])
-        table = table.sort_by("row")
-    columns = [_trimmed(table[name]) for name in names]
-    records = pa.table([*columns, table["row"]], names=[*names, "row"])
-    return _Records(
-        records.filter(_not_blank(columns)), header, ragged, tuple(row for row, _ in overwide)
-    )
 
 
-def _not_blank(columns: list[pa.Array]) -> pa.Array:
-    """Which rows hold a value. Empty lines and rows of commas only are no records (Excel leaves
-    them behind)."""
-    holds = pc.is_valid(columns[0])
-    for column in columns[1:]:
-        if pc.all(holds).as_py():
-            break
-        holds = pc.or_(holds, pc.is_valid(column))
-    return holds
+class _Notes:
+    """Collects what is to be told of a file's rows."""
+
+    def __init__(self, name: str, frame: pd.DataFrame) -> None:
+        self.name = name
+        self.frame = frame
+        self.told: list[pd.DataFrame] = []
+
+    def add(
+        self, code: str, rows: pd.Series[bool] | pd.DataFrame, column: Column | None = None
+    ) -> None:
+        """One note of a code for each row under a mask, or for each of the rows given."""
+        if not len(rows) or (isinstance(rows, pd.Series) and not rows.any()):
+            return
+        brief = rows if isinstance(rows, pd.DataFrame) else _briefly(self.name, self.frame[rows])
+        field, allowed = (column.written, allowed_in(column)) if column else (None, None)
+        constant = {"code": code, "field": field, "allowed": allowed}
+        words = {k: pd.Series(v, brief.index, dtype=TEXT) for k, v in constant.items()}
+        self.told.append(brief.assign(**words))
 
 
-def _trimmed(column: pa.ChunkedArray) -> pa.Array:
-    array = pc.utf8_trim_whitespace(column)
-    array = pc.if_else(pc.equal(array, ""), pa.scalar(None, pa.string()), array)
-    return array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
-
-
-def _check_quotes(file: str, text: str) -> bool:
-    """Whether a quoted value spans lines; refuses a file whose last quote is never closed."""
-    if '"' not in text:
-        return False
-    raw = np.frombuffer(text.encode(), dtype=np.uint8)
-    quotes_before = np.cumsum(raw == ord('"'), dtype=np.int64)
-    if not (quotes_before[np.flatnonzero(raw == ord("\n"))] % 2).any() and not (
-        quotes_before[-1] % 2
-    ):
-        return False
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    start = 1
-    try:
-        for start, _ in enumerate(reader, start=2):  # noqa: B007
-            pass
-    except csv.Error as error:
-        raise DeliveryRefused([finding("quote_unclosed", file=file, row=start)]) from error
-    return True
-
-
-def _check_end(
-    file: str, text: str, last_row: int, header: list[str], ragged: list[tuple[int, list[str]]]
-) -> None:
-    """A last line without line end that has too few fields is a file cut in the middle."""
-    if ragged and not text.endswith(("\n", "\r")):
-        row, fields = ragged[-1]
-        if row == last_row and len(fields) < len(header):
-            raise DeliveryRefused([finding("record_incomplete", file=file, row=row)])
-
-
-def _ragged_rows(ragged: list[tuple[int, list[str]]], columns: list[str]) -> pd.DataFrame:
-    """What can be known of rows that do not fit the header: their ids and roles by position."""
-
-    def at(fields: list[str], name: str) -> str | None:
-        place = columns.index(name) if name in columns else len(fields)
-        return (fields[place].strip() or None) if place < len(fields) else None
-
+def _briefly(name: str, frame: pd.DataFrame) -> pd.DataFrame:
+    """What identifies rows of a file: columns row, sourcedId, kind, org."""
+    blank = pd.Series(pd.NA, frame.index, dtype=TEXT)
+    kind, org = KIND_COLUMN.get(name, ""), ORG_COLUMN.get(name, "")
     return pd.DataFrame(
         {
-            "row": pd.Series([row for row, _ in ragged], dtype=INTEGER),
-            "source_id": pd.Series([at(f, "sourcedId") for _, f in ragged], dtype=TEXT),
-            "role": pd.Series([at(f, "role") for _, f in ragged], dtype=TEXT),
+            "row": frame["row"],
+            "sourcedId": frame["sourcedId"],
+            "kind": frame.get(kind, blank),
+            "org": first_element(frame[org]) if org in frame else blank,
         }
     )
 
 
-def _typed(
-    file: str, spec: FileSpec, table: pa.Table
-) -> tuple[pd.DataFrame, pd.DataFrame, list[Finding]]:
-    """The frame with each column read as its kind, the issues of its values, and what was
-    normalised."""
-    rows = table["row"].combine_chunks()
-    typed: dict[str, pa.Array] = {}
-    issues: list[pa.Table] = []
-    told: list[Finding] = []
-    for column in spec.columns:
-        if column.name not in table.column_names:
-            typed[column.name] = pa.nulls(table.num_rows, pa.string())
-            continue
-        read = read_column(column, table[column.name].combine_chunks())
-        typed[column.name] = read.values
-        if read.normalised:
-            count = read.normalised
-            told.append(finding("values_normalised", file=file, field=column.written, count=count))
-        bad = rows.filter(read.unreadable)
-        code = "value_unreadable" if column.required else "value_dropped"
-        words = [pa.repeat(word, len(bad)) for word in (column.written, code)]
-        issues.append(pa.table([bad, *words], names=list(ISSUE_COLUMNS)))
-    extra = {n: table[n] for n in table.column_names if n not in typed}
-    frame = pa.table({**typed, **extra}).to_pandas(types_mapper=pd.ArrowDtype)
-    all_issues = pa.concat_tables(issues).to_pandas(types_mapper=pd.ArrowDtype)
-    # A password never leaves the archive.
-    return frame.drop(columns="password", errors="ignore"), all_issues, told
+def _concat(parts: Sequence[pd.DataFrame], columns: Sequence[str]) -> pd.DataFrame:
+    full = [
+        part.astype({c: INTEGER if c == "row" else TEXT for c in columns})[list(columns)]
+        for part in parts
+        if len(part)
+    ]
+    if full:
+        return pd.concat(full, ignore_index=True)
+    return pd.DataFrame({c: pd.Series([], dtype=INTEGER if c == "row" else TEXT) for c in columns})
+
+
+def _ragged(name: str, ragged: list[tuple[int, list[str]]], columns: list[str]) -> pd.DataFrame:
+    """What can be known of rows that do not fit the header: their id, kind and org by position."""
+
+    def at(column: str) -> pd.Series[str]:
+        place = columns.index(column) if column in columns else len(columns)
+        values = [f[place].strip() or None if place < len(f) else None for _, f in ragged]
+        return pd.Series(values, dtype=TEXT)
+
+    return pd.DataFrame(
+        {
+            "row": pd.Series([row for row, _ in ragged], dtype=INTEGER),
+            "sourcedId": at("sourcedId"),
+            "kind": at(KIND_COLUMN.get(name, "")),
+            "org": first_element(at(ORG_COLUMN.get(name, ""))),
+        }
+    )
+
+
+def _reversed(frame: pd.DataFrame) -> pd.Series[bool]:
+    """Records that end before they begin."""
+    begin = next((c for c in ("startDate", "beginDate") if c in frame), None)
+    if begin is None or "endDate" not in frame or frame[[begin, "endDate"]].isna().all().any():
+        return pd.Series(False, index=frame.index)
+    return (frame["endDate"] < frame[begin]).fillna(False).astype(bool)
+
+
+def _repeats(
+    frame: pd.DataFrame, aside: pd.Series[bool]
+) -> tuple[pd.Series[bool], pd.Series[bool]]:
+    """Which rows say exactly what an earlier row says, and which share an id and differ."""
+    ids = frame["sourcedId"].where(~aside)
+    shared = ids.notna() & ids.duplicated(keep=False)
+    repeated = pd.Series(False, index=frame.index)
+    conflicting = repeated.copy()
+    if not shared.any():
+        return repeated, conflicting
+    repeated.loc[shared] = frame.loc[shared].drop(columns="row").duplicated()
+    distinct = ids.loc[shared & ~repeated]
+    conflicting.loc[distinct.index] = distinct.duplicated(keep=False)
+    conflicting |= repeated & ids.isin(ids[conflicting])
+    return repeated & ~conflicting, conflicting
+
+
+def _both(ids: pd.Series[str], some: pd.Series[bool], others: pd.Series[bool]) -> pd.Series[bool]:
+    """Rows of either kind whose id also has a row of the other kind."""
+    shared = set(ids[some]).intersection(ids[others]) if some.any() else set()
+    return ids.isin(shared) & (some | others)
+
+
+def allowed_in(column: Column) -> str | None:
+    """What a column may hold, in words; None where anything may stand."""
+    if column.name == "grades":
+        return "grade levels: " + ", ".join(GRADES)
+    if column.vocabulary:
+        return "one of " + ", ".join(column.vocabulary)
+    return {
+        "date": "a day of the calendar as YYYY-MM-DD",
+        "datetime": "a moment as YYYY-MM-DDThh:mm:ss.sssZ",
+        "year": "the year in which the school year ends, as YYYY",
+        "guid": "1 to 255 of the characters 0-9 A-Z a-z . - _ / @",
+    }.get(column.kind)

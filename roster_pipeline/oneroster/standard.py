@@ -6,7 +6,7 @@ for 1.0 two published sample sets that agree. Nothing here reads or judges a fil
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 Kind = Literal["guid", "text", "list", "enum", "enum_list", "date", "datetime", "year", "boolean"]
@@ -290,9 +290,122 @@ _V12 = Version(
     ),
 )
 
-VERSIONS: dict[str, Version] = {v.name: v for v in (_V11, _V12)}
+
+def _was(column: Column, header: str) -> Column:
+    """A column under its 1.0 header."""
+    return replace(column, header=header)
+
+
+_HEAD_10 = (_ID, _enum("status", ("active", "inactive", "tobedeleted")), _HEAD[2])
+_V10 = Version(
+    "1.0",
+    _files(
+        FileSpec(
+            "academicSessions",
+            (
+                *_HEAD_10,
+                _need("title"),
+                _enum("type", _SESSION_TYPES, True),
+                _need("startDate", "date"),
+                _need("endDate", "date"),
+                _ref("parentSourcedId", "academicSessions"),
+            ),
+        ),
+        FileSpec(
+            "orgs",
+            (
+                *_HEAD_10,
+                _need("name"),
+                _enum("type", _ORG_TYPES, True),
+                Column("identifier"),
+                *_texts("metadata.classification", "metadata.gender", "metadata.boarding"),
+                _ref("parentSourcedId", "orgs"),
+            ),
+        ),
+        FileSpec(
+            "courses",
+            (
+                *_HEAD_10,
+                _ref("schoolYearSourcedId", "academicSessions", h="schoolYearId"),
+                Column("metadata.duration"),
+                _need("title"),
+                Column("courseCode"),
+                _was(Column("grades", "list"), "grade"),
+                _ref("orgSourcedId", "orgs", True),
+                *_lists("subjects"),
+            ),
+        ),
+        FileSpec(
+            "classes",
+            (
+                *_HEAD_10,
+                _need("title"),
+                _was(Column("grades", "list"), "grade"),
+                _ref("courseSourcedId", "courses", True),
+                Column("classCode"),
+                _enum("classType", ("homeroom", "scheduled"), True),
+                Column("location"),
+                _ref("schoolSourcedId", "orgs", True),
+                _ref("termSourcedIds", "academicSessions", True, "list", "termSourcedId"),
+                *_lists("subjects"),
+            ),
+        ),
+        FileSpec(
+            "users",
+            (
+                *_HEAD_10,
+                _ref("orgSourcedIds", "orgs", True, "list"),
+                _enum("role", _USER_ROLES, True),
+                _need("username"),
+                _was(Column("userIds", "list"), "userId"),
+                _need("givenName"),
+                _need("familyName"),
+                *_texts("identifier", "email", "sms", "phone"),
+                _ref("agentSourcedIds", "users", kind="list", h="agents"),
+            ),
+        ),
+        FileSpec(
+            "enrollments",
+            (
+                _ID,
+                _ref("classSourcedId", "classes", True),
+                _ref("schoolSourcedId", "orgs", True),
+                _ref("userSourcedId", "users", True),
+                _enum("role", _USER_ROLES, True),
+                *_HEAD_10[1:],
+                _boolean("primary"),
+            ),
+        ),
+        FileSpec(
+            "demographics",
+            (
+                _was(_ID, "userSourcedId"),
+                *_HEAD_10[1:],
+                _was(Column("birthDate", "date"), "birthdate"),
+                _enum("sex", ("male", "female")),
+                *_RACE_COLUMNS,
+                *_BIRTHPLACE,
+            ),
+        ),
+    ),
+    (),
+)
+
+VERSIONS: dict[str, Version] = {v.name: v for v in (_V10, _V11, _V12)}
 DATA_FILES = (
     *("academicSessions", "classes", "courses", "demographics"),
     *("enrollments", "orgs", "users"),
 )
 """The seven data files of every version, in the order in which they are named to people."""
+FILE_NAMES: dict[str, str] = {
+    name.lower(): name
+    for name in (
+        "manifest",
+        *dict.fromkeys(
+            name
+            for version in reversed(VERSIONS.values())
+            for name in (*version.files, *version.left_alone)
+        ),
+    )
+}
+"""Every file of any version by its name in lower case, and the manifest."""

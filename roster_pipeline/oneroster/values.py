@@ -24,8 +24,16 @@ SOURCED_ID = r"^[0-9A-Za-z./@_-]{1,255}$"
 _TRUE = {"true": "true", "false": "false", "yes": "true", "no": "false", "1": "true", "0": "false"}
 _GRADE_WORDS = {
     **{grade.lower(): grade for grade in GRADES},
-    "k": "KG", "kinder": "KG", "kindergarten": "KG", "0": "KG", "00": "KG",
-    "-1": "PK", "-2": "PK", "prek": "PK", "pre-k": "PK", "prekindergarten": "PK",
+    "k": "KG",
+    "kinder": "KG",
+    "kindergarten": "KG",
+    "0": "KG",
+    "00": "KG",
+    "-1": "PK",
+    "-2": "PK",
+    "prek": "PK",
+    "pre-k": "PK",
+    "prekindergarten": "PK",
     "transitional kindergarten": "TK",
     **{str(n): f"{n:02d}" for n in range(1, 14)},
 }
@@ -47,7 +55,17 @@ class ReadColumn:
     normalised: int
 
 
+_ARROW_TYPES = {"date": pa.date32(), "boolean": pa.bool_()}
+
+
+def arrow_type(column: Column) -> pa.DataType:
+    """What the values of a column are after reading."""
+    return _ARROW_TYPES.get(column.kind, pa.string())
+
+
 Reader = Callable[[str], str | None]
+_ARROW_TYPES = {"date": pa.date32(), "boolean": pa.bool_()}
+_FEW_DISTINCT_LISTS = ("grades", "orgSourcedIds")
 
 
 def _read_date(value: str) -> str | None:
@@ -94,9 +112,15 @@ def _read_grades(value: str) -> str | None:
     return ",".join(dict.fromkeys(g for g in read if g)) if read and all(read) else None
 
 
+def _read_orgs(value: str) -> str | None:
+    """A list of ids, each once: some systems name a guardian's school once for each child."""
+    ids = (part.strip() for part in value.split(","))
+    return ",".join(dict.fromkeys(i for i in ids if i)) or None
+
+
 def _reader_for(column: Column) -> Reader | None:
-    if column.name == "grades":
-        return _read_grades
+    if column.kind == "list":
+        return _read_grades if column.name == "grades" else _read_orgs
     readers: dict[str, Reader] = {
         "date": _read_date,
         "boolean": lambda value: _TRUE.get(value.lower()),
@@ -117,10 +141,14 @@ def _read_list(text: pa.Array) -> ReadColumn:
 def read_column(column: Column, text: pa.Array) -> ReadColumn:
     """Read a column of trimmed texts (null where blank) as its kind says."""
     nowhere = pa.repeat(False, len(text))
+    if text.null_count == len(text):
+        return ReadColumn(
+            pa.nulls(len(text), _ARROW_TYPES.get(column.kind, pa.string())), nowhere, 0
+        )
     if column.kind == "guid":
         unreadable = pc.fill_null(pc.invert(pc.match_substring_regex(text, SOURCED_ID)), False)
         return ReadColumn(pc.if_else(unreadable, pa.scalar(None, pa.string()), text), unreadable, 0)
-    if column.kind == "list" and column.name != "grades":
+    if column.kind == "list" and column.name not in _FEW_DISTINCT_LISTS:
         return _read_list(text)
     reader = _reader_for(column)
     if reader is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -16,26 +17,31 @@ ZIP_TIMESTAMP = (2000, 1, 1, 0, 0, 0)
 
 
 def csv_bytes(frame: pd.DataFrame, version: Version, file: str) -> bytes:
-    """One data file. `frame` has any of the file's columns, by name, and may have `metadata.*`
-    columns; a missing column is written blank. Text columns only."""
+    """One data file. `frame` has any of the file's columns, by name, as texts or as read, and may
+    have `metadata.*` columns; a missing column is written blank."""
     spec = version.files[file]
     blank = pa.nulls(len(frame), pa.string())
     arrays = {
-        column.written: pa.array(frame[column.name], pa.string(), from_pandas=True)
-        if column.name in frame
-        else blank
+        column.written: _texts(frame[column.name]) if column.name in frame else blank
         for column in spec.columns
     }
     arrays |= {
-        name: pa.array(frame[name], pa.string(), from_pandas=True)
+        name: _texts(frame[name])
         for name in frame.columns
-        if name.startswith("metadata.")
+        if name.startswith("metadata.") and name not in arrays
     }
     sink = pa.BufferOutputStream()
     options = pacsv.WriteOptions(include_header=False, quoting_style="needed")
     sink.write((",".join(arrays) + "\n").encode())
     pacsv.write_csv(pa.table(arrays), sink, options)
     return bytes(sink.getvalue())
+
+
+def _texts(column: pd.Series[Any]) -> pa.Array | pa.ChunkedArray:
+    """A column as the standard writes it: dates as YYYY-MM-DD, booleans as true and false."""
+    if isinstance(column.dtype, pd.ArrowDtype):
+        return pa.array(column, from_pandas=True).cast(pa.string())
+    return pa.array(column, pa.string(), from_pandas=True)
 
 
 def manifest_bytes(version: Version, modes: Mapping[str, str]) -> bytes:

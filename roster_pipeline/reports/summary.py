@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 
 from roster_pipeline.roster import ENROLLMENT_TYPES, RECEIVED_OUTCOMES
 from roster_pipeline.warehouse import ledger
+from roster_pipeline.warehouse.holds import HoldEntry, last_hold
 
 COUNT_NAMES = ("received", *RECEIVED_OUTCOMES, "deleted", "kept", "reported")
 
@@ -22,6 +23,8 @@ class ImportSummary:
         `reported` the number of records with something to tell that did not leave them out.
     fatal: the findings for which the delivery was refused, as records with FINDING_COLUMNS.
     findings: how many in all. rules: how many of each kind (see `ledger.finding_counts`).
+    changes: in how many updated records each attribute changed (see `ledger.changes`).
+    hold: why it waits or waited, and what was decided; None when it never did.
     """
 
     imported: ledger.Import
@@ -30,6 +33,8 @@ class ImportSummary:
     fatal: list[dict[str, Any]]
     findings: int
     rules: pd.DataFrame
+    changes: pd.DataFrame
+    hold: HoldEntry | None
 
     def as_json(self) -> dict[str, Any]:
         """The summary as `roster show --format json` prints it (design section 8)."""
@@ -42,7 +47,8 @@ class ImportSummary:
             "counts": self.counts,
             "files": [vars(entry) for entry in self.files],
             "findings": self.findings,
-            "hold": None,
+            "changes": as_records(self.changes),
+            "hold": self.hold.as_json() if self.hold else None,
         }
 
 
@@ -71,6 +77,8 @@ def import_summary(conn: Connection, import_id: int) -> ImportSummary:
         as_records(ledger.findings(conn, import_id, severity="fatal")),
         int(rules["findings"].sum()),
         rules,
+        ledger.changes(conn, import_id),
+        last_hold(conn, import_id),
     )
 
 

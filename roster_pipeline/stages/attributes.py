@@ -19,6 +19,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from roster_pipeline.findings import (
     DeliveryRefused,
+    Finding,
     Outcome,
     concat_findings,
     finding,
@@ -168,9 +169,12 @@ def map_attributes(parsed: Roster, settings: AttributeSettings) -> Outcome:
     sources: dict[str, dict[str, str]] = {}
     told = [_lonely_demographics(parsed)]
     for name, enrollment_type in ENROLLMENT_TYPES.items():
-        sources[name] = settings.sources(name)
-        by_type[name], dropped = _map_type(enrollment_type, parsed, sources[name])
-        told += dropped
+        wanted = settings.sources(name)
+        blank = _not_to_be_had(enrollment_type, parsed, wanted)
+        sources[name] = {a: source for a, source in wanted.items() if a not in blank}
+        frame, dropped = _map_type(enrollment_type, parsed, sources[name])
+        by_type[name] = frame.assign(**_nulls(enrollment_type, blank, frame.index))
+        told += [*dropped, findings_frame(_tell_blank(name, blank))]
     return Outcome(
         replace(
             parsed,
@@ -192,6 +196,45 @@ def _rows_of(enrollment_type: EnrollmentType, parsed: Roster) -> pd.DataFrame | 
     return frame
 
 
+def _not_to_be_had(
+    enrollment_type: EnrollmentType, parsed: Roster, wanted: Mapping[str, str]
+) -> dict[str, str]:
+    """The attributes, with their sources, that nobody asked for in particular and these files
+    cannot have: their version has no such column (1.0 knows no grades of users), or the file is
+    neither required nor there."""
+    default = DEFAULT_SOURCES[enrollment_type.name]
+    lacking = {}
+    for attribute, source in wanted.items():
+        file, _, header = source.partition(".")
+        tab = parsed.frames.get(file)
+        absent = file != enrollment_type.file if tab is None else header not in tab.columns
+        if absent and default.get(attribute) == source:
+            lacking[attribute] = source
+    return lacking
+
+
+def _nulls(
+    enrollment_type: EnrollmentType, attributes: Iterable[str], index: pd.Index
+) -> dict[str, pd.Series]:
+    return {
+        a: pd.Series(pd.NA, index, dtype=DTYPES[enrollment_type.attribute(a).kind])
+        for a in attributes
+    }
+
+
+def _tell_blank(enrollment_type: str, blank: Mapping[str, str]) -> list[Finding]:
+    return [
+        finding(
+            "attribute_not_to_be_had",
+            file=f"{source.partition('.')[0]}.csv",
+            field=source.partition(".")[2],
+            enrollment_type=enrollment_type,
+            attribute=attribute,
+        )
+        for attribute, source in blank.items()
+    ]
+
+
 def _map_type(
     enrollment_type: EnrollmentType, parsed: Roster, sources: Mapping[str, str]
 ) -> tuple[pd.DataFrame, list[pd.DataFrame]]:
@@ -210,9 +253,7 @@ def _map_type(
     for attribute, source in sources.items():
         file, _, header = source.partition(".")
         tab = joined if file == "demographics" and second is not None else rows
-        if file == "demographics" and second is None:
-            values = pd.Series(pd.NA, rows.index, dtype=TEXT)
-        elif header in _headers(tab):
+        if header in _headers(tab):
             values = tab[header]
         else:
             _refuse_header(enrollment_type, attribute, source, tab)
@@ -315,7 +356,7 @@ def _organizations(parsed: Roster) -> pd.DataFrame:
     if orgs is None:
         return pd.DataFrame({name: pd.Series([], dtype=TEXT) for name in names.values()})
     others = orgs.loc[orgs["enrollment_type"].isna(), list(names)]
-    return others.rename(columns=names).reset_index(drop=True)
+    return pd.concat([parsed.organizations, others.rename(columns=names)], ignore_index=True)
 
 
 def _lonely_demographics(parsed: Roster) -> pd.DataFrame:

@@ -97,11 +97,11 @@ def filter_records(roster: Roster, settings: FilterSettings, today: date) -> Out
     for name, match in wanted.items():
         roster = roster.end(name, ~match, "filtered")
     if settings.include_linked:
-        roster = _carry_over(before, roster)
+        roster = carry_over(before, roster)
     return Outcome(roster, findings_frame())
 
 
-def _carry_over(before: Roster, after: Roster) -> Roster:
+def carry_over(before: Roster, after: Roster) -> Roster:
     """End what hangs on a filtered record alone: what it is a required reference of, such as the
     enrollments of filtered people, and contacts all of whose students were filtered.
 

@@ -136,7 +136,7 @@ def _resolve(
     dangling = lost.notna()
     if not dangling.any():
         return roster, []
-    told_of = dangling & ~_filtered(lost, roster) if not attribute.required_reference else dangling
+    told_of = dangling & ~_filtered(lost, attribute, roster)
     ends = dangling & left.isna() if attribute.required_reference else dangling & False
     source = roster.sources[name][attribute.name]
     header = source.partition(".")[2]
@@ -161,10 +161,12 @@ def _resolve(
     return roster.end(name, ends, "invalid"), told
 
 
-def _filtered(lost: pd.Series[str], roster: Roster) -> pd.Series[bool]:
-    """Where all that an optional reference has lost was filtered, which is no fault."""
-    filtered = roster.ended.loc[roster.ended["outcome"] == "filtered", "source_id"]
-    _, unknown = _split_elements(lost, filtered)
+def _filtered(lost: pd.Series[str], attribute: Attribute, roster: Roster) -> pd.Series[bool]:
+    """Where all that a reference has lost was filtered, which is no fault."""
+    ended = roster.ended
+    targets = ended["enrollment_type"].isin([*attribute.refers_to, UNTYPED])
+    filtered = targets & (ended["outcome"] == "filtered")
+    _, unknown = _split_elements(lost, ended.loc[filtered, "source_id"])
     return unknown.isna()
 
 

@@ -1,41 +1,41 @@
-"""The first stage: files become typed frames, and each row gets its place in the accounting.
+"""The first stage: the files' rows become records of enrollment types, each in the accounting.
 
-Takes the files of a delivery and returns a roster whose frames are still named and laid out as
-the OneRoster files are; the next stage makes enrollment types of them. Here a row ends that
-cannot be a record: it does not fit its header, has no usable id, a required value that cannot be
-read, or an id that stands twice (design rules 4.3 and 4.7).
+Takes the effective set and returns a roster whose frames are still named and laid out as the
+OneRoster files are; the next stage gives them the warehouse's attributes. A row that is no record
+ends here (design rules 4.3 and 4.7), and a person of version 1.2 gets her roles.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field
 
 import pandas as pd
-import pyarrow as pa
-import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, Field
 
 from roster_pipeline.findings import (
-    DeliveryRefused,
-    Finding,
     Outcome,
     concat_findings,
-    finding,
     findings_frame,
     tell,
 )
-from roster_pipeline.oneroster.package import Limits, Package
-from roster_pipeline.oneroster.reader import FileReading, read_file, read_manifest, version_of
-from roster_pipeline.oneroster.standard import DATA_FILES, GRADES, Column, FileSpec
+from roster_pipeline.oneroster.effective import EffectiveSet
+from roster_pipeline.oneroster.reader import (
+    KIND_COLUMN,
+    ORG_COLUMN,
+    FileReading,
+)
+from roster_pipeline.oneroster.rules import role_rules, teaching_rules
+from roster_pipeline.oneroster.standard import DATA_FILES
 from roster_pipeline.roster import (
     ENDED_COLUMNS,
     ENROLLMENT_TYPES,
+    REJECTED_OUTCOMES,
     TEXT,
     UNTYPED,
     Roster,
-    empty_ended,
+    first_element,
+    lookup,
 )
 
 DEFAULT_USER_TYPES: dict[str, str] = {
@@ -59,15 +59,6 @@ IGNORED = "ignore"
 _TYPE_OF_FILE = {
     t.file: t.name for t in ENROLLMENT_TYPES.values() if t.file not in ("users", "orgs")
 }
-_SCHOOL_HEADER = {
-    "orgs": "sourcedId",
-    "users": "orgSourcedIds",
-    "courses": "orgSourcedId",
-    "classes": "schoolSourcedId",
-    "enrollments": "schoolSourcedId",
-}
-_TYPE_HEADER = {"users": "role", "orgs": "type"}
-"""Where a file holds records of several types, the header that says which."""
 
 
 class ParseSettings(BaseModel):
@@ -85,7 +76,7 @@ class ParseSettings(BaseModel):
 
 @dataclass(frozen=True)
 class ParsedFile:
-    """How a file stood in the delivery: its mode and the number of records that arrived in it."""
+    """How a file stands in the effective set: its mode and the number of its rows."""
 
     file: str
     mode: str
@@ -100,214 +91,193 @@ class Parsed(Outcome):
     files: tuple[ParsedFile, ...] = field(default=())
 
 
-def parse(package: Package, settings: ParseSettings, limits: Limits = Limits()) -> Parsed:  # noqa: B008
-    """Read the files of a package into a roster keyed by file name.
+def parse(effective: EffectiveSet, settings: ParseSettings) -> Parsed:
+    """Make records of the files' rows.
 
-    Frames: the standard's columns by name, `row`, `file`, and for users and orgs
-    `enrollment_type` (null for an organisation that is no school). Raises DeliveryRefused when a
-    required file is missing or a file cannot be trusted, with all that is wrong.
+    Frames: the standard's columns by name, `row`, `file`, and `enrollment_type` (null for
+    demographics, roles, and organisations that are no school). `users` has `role` and
+    `orgSourcedIds` in every version, and a row for each enrollment type a person is.
     """
-    manifest = read_manifest(package.files["manifest"]) if "manifest" in package.files else None
-    version = version_of(manifest)
-    fatal = [
-        finding("file_missing", file=f"{name}.csv", severity="fatal")
-        for name in settings.required_files
-        if name not in package.files
-    ]
-    readings: list[FileReading] = []
-    told: list[Finding] = list(package.findings)
-    for name, content in package.files.items():
-        if name in version.left_alone:
-            told.append(finding("file_left_alone", file=f"{name}.csv"))
-        elif name in version.files:
-            try:
-                readings.append(read_file(name, content, version, limits))
-            except DeliveryRefused as refusal:
-                fatal += refusal.findings
-    fatal += [
-        finding("file_mostly_ragged", file=f"{r.name}.csv", count=len(r.ragged), rows=r.rows)
-        for r in readings
-        if len(r.ragged) * 2 > r.rows
-    ]
-    if fatal:
-        raise DeliveryRefused(fatal)
+    readings = {name: file.reading for name, file in effective.files.items()}
+    kinds = _Kinds.of(readings, settings)
+    frames: dict[str, pd.DataFrame] = {}
+    ended: list[pd.DataFrame] = []
+    told = [findings_frame(effective.findings)]
+    for name, reading in readings.items():
+        frame, gone, found = _take(name, reading, kinds)
+        frames[name] = frame
+        ended.append(gone)
+        told += [findings_frame(reading.findings), *found]
+    for name, notes in (*teaching_rules(readings), *role_rules(readings)):
+        told += _tell(name, notes, kinds)
+    absent = tuple(name for name in DATA_FILES if name not in readings)
     roster = Roster(
-        frames={},
-        absent_files=tuple(n for n in DATA_FILES if n not in package.files),
+        frames,
+        organizations=_rejected_organizations(readings, kinds),
+        ended=pd.concat(ended, ignore_index=True),
+        absent_files=absent,
     )
-    frames: list[pd.DataFrame] = []
-    for reading in readings:
-        told += reading.findings
-        roster, found = _settle(roster, reading, version.files[reading.name], settings)
-        frames += found
-    modes = manifest or {}
     files = tuple(
-        ParsedFile(f"{r.name}.csv", modes.get(f"file.{r.name}", "bulk"), r.rows) for r in readings
+        ParsedFile(f"{name}.csv", file.mode, file.reading.rows)
+        for name, file in effective.files.items()
     )
-    return Parsed(
-        roster, concat_findings([findings_frame(told), *frames]), version=version.name, files=files
-    )
+    return Parsed(roster, concat_findings(told), version=effective.version, files=files)
 
 
-def _settle(
-    roster: Roster, reading: FileReading, spec: FileSpec, settings: ParseSettings
-) -> tuple[Roster, list[pd.DataFrame]]:
-    """Add one file's records to the roster; those that cannot be records end as such."""
-    name = reading.name
-    frame = reading.frame.assign(file=pd.Series(f"{name}.csv", reading.frame.index, dtype=TEXT))
-    frame["enrollment_type"] = _types(name, frame, settings)
-    ragged = reading.ragged.assign(file=pd.Series(f"{name}.csv", reading.ragged.index, dtype=TEXT))
-    ragged["enrollment_type"] = _types(name, ragged, settings, known_only=False)
+@dataclass(frozen=True)
+class _Kinds:
+    """What the roles of people and the kinds of organisations are to us.
 
-    rows = frame["row"]
-    bad_rows = reading.issues.loc[reading.issues["code"] == "value_unreadable", "row"]
-    unreadable = rows.isin(bad_rows)
-    nameless = frame["sourcedId"].isna() & ~unreadable
-    untyped = _untyped(name, frame) & ~unreadable
-    invalid = unreadable | nameless | untyped
-    repeated, conflicting = _repeats(frame, invalid)
+    roles: in version 1.2, a row for each person and enrollment type she is; columns sourcedId,
+        role, orgSourcedIds, enrollment_type. None where users.csv has the roles itself.
+    """
 
-    told = [
-        _about(name, "row_ragged", ragged),
-        _about(name, "row_overwide", frame.loc[rows.isin(reading.overwide)]),
-        _about(name, "source_id_missing", frame.loc[nameless], field="sourcedId"),
-        *_about_untyped(name, spec, frame.loc[untyped]),
-        *_about_values(name, spec, frame, reading.issues),
-        _about(name, "record_repeated", frame.loc[repeated]),
-        _about(name, "source_id_repeated", frame.loc[conflicting], field="sourcedId"),
-    ]
-    ended = [
-        _ended(name, ragged, "invalid"),
-        _ended(name, frame.loc[invalid], "invalid"),
-        _ended(name, frame.loc[repeated | conflicting], "duplicate"),
-    ]
-    left = frame.loc[~(invalid | repeated | conflicting)].reset_index(drop=True)
-    ignored = left["enrollment_type"].fillna("") == IGNORED
-    if ignored.any():
-        gone = left.loc[ignored].assign(enrollment_type=UNTYPED)
-        ended.append(_ended(name, gone, "filtered"))
-        left = left.loc[~ignored].reset_index(drop=True)
-    full = [e for e in ended if len(e)]
-    return (
-        replace(
-            roster,
-            frames={**roster.frames, name: left},
-            ended=pd.concat([roster.ended, *full], ignore_index=True) if full else roster.ended,
-        ),
-        told,
-    )
+    type_of_role: Mapping[str, str]
+    roles: pd.DataFrame | None
 
+    @classmethod
+    def of(cls, readings: Mapping[str, FileReading], settings: ParseSettings) -> _Kinds:
+        type_of_role = settings.type_of_role()
+        if "roles" not in readings or "users" not in readings:
+            return cls(type_of_role, None)
+        roles, users = readings["roles"].frame, readings["users"].frame
+        if "primaryOrgSourcedId" not in users:
+            return cls(type_of_role, None)
+        home = lookup(roles["userSourcedId"], users["sourcedId"], users["primaryOrgSourcedId"])
+        at_home = roles["orgSourcedId"] == home
+        roles = roles.assign(
+            enrollment_type=roles["role"].map(type_of_role).astype(TEXT).fillna(UNTYPED),
+            away=~at_home.fillna(False).astype(bool),
+            secondary=roles["roleType"] != "primary",
+        ).sort_values(["away", "secondary", "row"])
+        keys = ["userSourcedId", "enrollment_type"]
+        first = roles.drop_duplicates(keys)[[*keys, "role"]]
+        placed = roles.dropna(subset="orgSourcedId").drop_duplicates([*keys, "orgSourcedId"])
+        orgs = placed.groupby(keys)["orgSourcedId"].agg(",".join).rename("orgSourcedIds")
+        whole = first.merge(orgs.reset_index(), on=keys, how="left")
+        whole["orgSourcedIds"] = whole["orgSourcedIds"].astype(TEXT)
+        return cls(type_of_role, whole.rename(columns={"userSourcedId": "sourcedId"}))
 
-def _types(
-    name: str, frame: pd.DataFrame, settings: ParseSettings, *, known_only: bool = True
-) -> pd.Series[str]:
-    """The enrollment type of each row; null for demographics and organisations that are no
-    school. A row of orgs.csv whose type is not readable counts as a school."""
-    if name == "users":
-        roles = frame["role"].map(settings.type_of_role())
-        return roles.astype(TEXT).fillna(UNTYPED)
-    if name == "orgs" and known_only:
-        is_school = frame["type"].isna() | (frame["type"] == "school")
-        return pd.Series("school", frame.index, dtype=TEXT).where(is_school)
-    constant = "school" if name == "orgs" else _TYPE_OF_FILE.get(name)
-    return pd.Series(constant, frame.index, dtype=TEXT)
+    def types(self, name: str, ids: pd.Series[str], kinds: pd.Series[str]) -> pd.Series[str]:
+        """The enrollment type of rows of a file, from their ids and kinds; null for rows that are
+        no record of a type. A row of orgs.csv whose kind is not readable counts as a school."""
+        if name == "users":
+            known = kinds.map(self.type_of_role).astype(TEXT)
+            if self.roles is not None:
+                first = self.roles.drop_duplicates("sourcedId")
+                known = lookup(ids, first["sourcedId"], first["enrollment_type"])
+            return known.where(known != IGNORED, UNTYPED).fillna(UNTYPED)
+        if name == "orgs":
+            is_school = kinds.isna() | (kinds == "school")
+            return pd.Series("school", ids.index, dtype=TEXT).where(is_school)
+        return pd.Series(_TYPE_OF_FILE.get(name), ids.index, dtype=TEXT)
 
 
-def _untyped(name: str, frame: pd.DataFrame) -> pd.Series[bool]:
-    """Rows that do not say what they are; no later stage would take them up."""
-    if name == "users":
-        return (frame["enrollment_type"] == UNTYPED).astype(bool)
-    if name == "orgs":
-        return frame["type"].isna()
-    return pd.Series(False, index=frame.index)
-
-
-def _repeats(
-    frame: pd.DataFrame, invalid: pd.Series[bool]
-) -> tuple[pd.Series[bool], pd.Series[bool]]:
-    """Which rows say exactly what an earlier row says, and which share an id and differ."""
-    ids = frame["sourcedId"].where(~invalid)
-    shared = ids.notna() & ids.duplicated(keep=False)
-    repeated = pd.Series(False, index=frame.index)
-    if not shared.any():
-        return repeated, repeated
-    content = frame.loc[shared].drop(columns="row")
-    repeated.loc[shared] = content.duplicated()
-    conflicting = pd.Series(False, index=frame.index)
-    distinct = ids.loc[shared & ~repeated]
-    conflicting.loc[distinct.index] = distinct.duplicated(keep=False)
-    return repeated & ~ids.isin(ids[conflicting]), conflicting | (
-        repeated & ids.isin(ids[conflicting])
-    )
-
-
-def _school(name: str, frame: pd.DataFrame) -> pd.Series[str]:
-    header = _SCHOOL_HEADER.get(name)
-    if header is None or header not in frame:
-        return pd.Series(pd.NA, frame.index, dtype=TEXT)
-    first = pc.replace_substring_regex(pa.array(frame[header], pa.string()), ",.*", "")
-    return pd.Series(first.to_pandas(types_mapper=pd.ArrowDtype).array, index=frame.index)
-
-
-def _identity(frame: pd.DataFrame) -> pd.Series[str]:
-    return frame["sourcedId"] if "sourcedId" in frame else frame["source_id"]
-
-
-def _ended(name: str, frame: pd.DataFrame, outcome: str) -> pd.DataFrame:
-    """Rows of a file in the shape of `Roster.ended`; demographics and organisations that are no
-    school are not counted, since they are no records of an enrollment type."""
-    frame = frame.loc[frame["enrollment_type"].notna()]
-    if frame.empty:
-        return empty_ended()
+def _rejected_organizations(readings: Mapping[str, FileReading], kinds: _Kinds) -> pd.DataFrame:
+    """Organisations that are no schools and whose row was rejected, in the shape of
+    `Roster.organizations`. Nothing of them but the id is used, so what names them may go on; else
+    one bad row in orgs.csv would take every course and class of the district with it."""
+    if "orgs" not in readings:
+        return Roster({}).organizations
+    rows = readings["orgs"].rejected
+    other = kinds.types("orgs", rows["sourcedId"], rows["kind"]).isna() & rows["sourcedId"].notna()
+    rows = rows.loc[other & rows["outcome"].isin(REJECTED_OUTCOMES)]
+    blank = pd.Series(pd.NA, rows.index, dtype=TEXT)
     return pd.DataFrame(
         {
-            "enrollment_type": frame["enrollment_type"],
-            "source_id": _identity(frame),
-            "school": _school(name, frame),
-            "file": frame["file"],
-            "row": frame["row"],
-            "outcome": pd.Series(outcome, index=frame.index, dtype=TEXT),
+            "source_id": rows["sourcedId"],
+            "name": blank,
+            "org_type": rows["kind"],
+            "parent_id": blank,
+            "file": pd.Series("orgs.csv", rows.index, dtype=TEXT),
+            "row": rows["row"],
+        }
+    )
+
+
+def _take(
+    name: str, reading: FileReading, kinds: _Kinds
+) -> tuple[pd.DataFrame, pd.DataFrame, list[pd.DataFrame]]:
+    """One file's records, its rows that ended, and its findings."""
+    frame = reading.frame
+    if name == "users" and kinds.roles is not None:
+        frame = frame.drop(columns=["role", "orgSourcedIds"], errors="ignore")
+        frame = _with_roles(frame, kinds.roles)
+    frame = frame.assign(file=pd.Series(f"{name}.csv", frame.index, dtype=TEXT))
+    kind = frame[KIND_COLUMN[name]] if name in KIND_COLUMN else frame["sourcedId"]
+    if name != "users" or kinds.roles is None:
+        frame["enrollment_type"] = kinds.types(name, frame["sourcedId"], kind)
+    found = _tell(name, reading.told, kinds)
+    rejected = reading.rejected
+    types = kinds.types(name, rejected["sourcedId"], rejected["kind"])
+    ended = [_ended(name, rejected.assign(enrollment_type=types))]
+    if name == "users":
+        ignored = (kind.map(kinds.type_of_role) == IGNORED).fillna(False)
+        untyped = (frame["enrollment_type"] == UNTYPED) & ~ignored
+        found += _tell_untyped(frame.loc[untyped], kinds)
+        ended.append(_ended(name, _brief(frame.loc[untyped]).assign(outcome="invalid")))
+        ended.append(_ended(name, _brief(frame.loc[ignored]).assign(outcome="filtered")))
+        frame = frame.loc[~(untyped | ignored)].reset_index(drop=True)
+    return frame, pd.concat(ended, ignore_index=True), found
+
+
+def _with_roles(users: pd.DataFrame, roles: pd.DataFrame) -> pd.DataFrame:
+    """Version 1.2: users with role and organisations, a row for each enrollment type they are;
+    UNTYPED where a user has no role. The primary organisation comes first."""
+    joined = users.merge(roles, on="sourcedId", how="left")
+    joined["enrollment_type"] = joined["enrollment_type"].where(
+        joined["enrollment_type"] != IGNORED, UNTYPED
+    )
+    joined["enrollment_type"] = joined["enrollment_type"].fillna(UNTYPED)
+    home, orgs = joined["primaryOrgSourcedId"], joined["orgSourcedIds"]
+    elsewhere = home.notna() & (first_element(orgs) != home).fillna(True)
+    joined["orgSourcedIds"] = orgs.mask(elsewhere, home + ("," + orgs).fillna("")).astype(TEXT)
+    return joined
+
+
+def _brief(users: pd.DataFrame) -> pd.DataFrame:
+    """Rows of users.csv in the shape of a reading's rejected rows."""
+    org = first_element(users[ORG_COLUMN["users"]])
+    return users[["row", "sourcedId", "enrollment_type"]].assign(org=org)
+
+
+def _ended(name: str, rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows in the shape of `Roster.ended`; rows that are no record of an enrollment type
+    (demographics, roles, organisations that are no school) are not counted there."""
+    rows = rows.loc[rows["enrollment_type"].notna()]
+    return pd.DataFrame(
+        {
+            "enrollment_type": rows["enrollment_type"],
+            "source_id": rows["sourcedId"],
+            "school": rows["org"],
+            "file": pd.Series(f"{name}.csv", rows.index, dtype=TEXT),
+            "row": rows["row"],
+            "outcome": rows["outcome"].astype(TEXT),
         }
     )[list(ENDED_COLUMNS)]
 
 
-def _about(
-    name: str, code: str, frame: pd.DataFrame, *, field: str | None = None, **words: Any
-) -> pd.DataFrame:
-    """One finding of `code` for each row of a file."""
-    rows = frame[["file", "row", "enrollment_type"]].assign(
-        source_id=_identity(frame), school=_school(name, frame)
+def _tell(name: str, notes: pd.DataFrame, kinds: _Kinds) -> list[pd.DataFrame]:
+    """The findings of a reading's notes (TOLD_COLUMNS), a frame for each kind of note."""
+    rows = notes.rename(columns={"sourcedId": "source_id", "org": "school"}).assign(
+        file=pd.Series(f"{name}.csv", notes.index, dtype=TEXT),
+        enrollment_type=kinds.types(name, notes["sourcedId"], notes["kind"]),
     )
-    return tell(code, rows, field=field, **words)
-
-
-def _about_untyped(name: str, spec: FileSpec, frame: pd.DataFrame) -> list[pd.DataFrame]:
-    column = spec.column(_TYPE_HEADER.get(name, ""))
-    if column is None or frame.empty:
-        return []
-    return [_about(name, "record_untyped", frame, field=column.written, allowed=_allowed(column))]
-
-
-def _about_values(
-    name: str, spec: FileSpec, frame: pd.DataFrame, issues: pd.DataFrame
-) -> list[pd.DataFrame]:
-    """The findings of values that could not be read, a frame for each column and code."""
     told = []
-    for (header, code), group in issues.groupby(["field", "code"], sort=False):
-        column = next(c for c in spec.columns if c.written == header)
-        rows = frame.loc[frame["row"].isin(group["row"])]
-        told.append(_about(name, str(code), rows, field=str(header), allowed=_allowed(column)))
+    for (code, header, allowed), group in rows.groupby(
+        ["code", "field", "allowed"], dropna=False, sort=False
+    ):
+        field = header if isinstance(header, str) else None
+        told.append(tell(str(code), group, field=field, allowed=allowed))
     return told
 
 
-def _allowed(column: Column) -> str:
-    """What a column may hold, in words."""
-    if column.name == "grades":
-        return "grade levels: " + ", ".join(GRADES)
-    if column.vocabulary:
-        return "one of " + ", ".join(column.vocabulary)
-    return {
-        "date": "a day of the calendar as YYYY-MM-DD",
-        "year": "the year in which the school year ends, as YYYY",
-        "guid": "1 to 255 of the characters 0-9 A-Z a-z . - _ / @",
-    }[column.kind]
+def _tell_untyped(users: pd.DataFrame, kinds: _Kinds) -> list[pd.DataFrame]:
+    """People whose role is nothing to us, or who have none in roles.csv."""
+    if users.empty:
+        return []
+    code, field = ("record_untyped", "role") if kinds.roles is None else ("user_without_role", None)
+    notes = _brief(users).assign(
+        code=code, kind=None, field=field, allowed=", ".join(kinds.type_of_role)
+    )
+    return _tell("users", notes, kinds)

@@ -8,17 +8,20 @@ written here; the warehouse merges what this says.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from roster_pipeline.roster import ENROLLMENT_TYPES, TEXT, Roster, school_of
+from roster_pipeline.roster import ENROLLMENT_TYPES, INTEGER, TEXT, Roster, school_of
 
 UNIT_SEPARATOR = "\x1f"
 COUNT_COLUMNS = ("enrollment_type", "school", "outcome", "records")
+CHANGE_COLUMNS = ("enrollment_type", "attribute", "records")
 
 
 @dataclass(frozen=True)
@@ -105,19 +108,20 @@ def _json(extra: Mapping[str, pd.Series], index: pd.Index) -> pd.Series[str]:
         return pd.Series(pd.NA, index, dtype=TEXT)
     members = [_json_member(name, pa.array(values, pa.string())) for name, values in extra.items()]
     joined = pc.binary_join_element_wise(*members, "")
-    whole = pc.binary_join_element_wise("{", pc.utf8_slice_codeunits(joined, 2), "}", "")
+    whole = pc.binary_join_element_wise("{", pc.utf8_slice_codeunits(joined, 1), "}", "")
     blank = pc.equal(joined, "")
     return _series(pc.if_else(blank, pa.scalar(None, pa.string()), whole), index)
 
 
 def _json_member(name: str, text: pa.Array) -> pa.Array:
-    """`, "name": "text"` as JSON wants it, empty where the text is null."""
+    """`,"name":"text"` as JSON wants it, empty where the text is null. Without blanks, as SQLite
+    writes it too, so that it stays the same text on its way through history."""
     escapes = {"\\": "\\\\", '"': '\\"'}
     if pc.any(pc.match_substring_regex(text, r"[\x00-\x1f]")).as_py():
         escapes |= {chr(code): f"\\u{code:04x}" for code in range(0x20)}
     for plain, escaped in escapes.items():
         text = pc.replace_substring(text, plain, escaped)
-    return pc.fill_null(pc.binary_join_element_wise(f', "{name}": "', text, '"', ""), "")
+    return pc.fill_null(pc.binary_join_element_wise(f',"{name}":"', text, '"', ""), "")
 
 
 def _series(array: pa.Array, index: pd.Index) -> pd.Series[str]:
@@ -134,6 +138,59 @@ def _not_received(name: str, changes: pd.DataFrame, known: pd.DataFrame) -> pd.D
             "school": gone["school"],
         }
     )
+
+
+def changed_attributes(name: str, after: pd.DataFrame, before: pd.DataFrame) -> pd.DataFrame:
+    """In how many records each attribute differs; columns CHANGE_COLUMNS, attributes that differ
+    in none left out.
+
+    after, before: records of a type with source_id, the attributes and `extra`; those that are in
+    one of the two only do not count.
+    """
+    both = after.merge(before, on="source_id", suffixes=("", "_before"))
+    columns = [*(a.name for a in ENROLLMENT_TYPES[name].attributes), "extra"]
+    numbers = {c: _differing(both[c], both[f"{c}_before"]) for c in columns}
+    told = {c: n for c, n in numbers.items() if n}
+    return pd.DataFrame(
+        {
+            "enrollment_type": pd.Series([name] * len(told), dtype=TEXT),
+            "attribute": pd.Series(list(told), dtype=TEXT),
+            "records": pd.Series(list(told.values()), dtype=INTEGER),
+        }
+    )
+
+
+def _differing(after: pd.Series, before: pd.Series) -> int:
+    texts = [pc.fill_null(pc.cast(pa.array(v), pa.string()), "\x00") for v in (after, before)]
+    return int(pc.sum(pc.not_equal(*texts)).as_py() or 0)
+
+
+def plan_hash(plan: SyncPlan, decisions: pd.DataFrame) -> str:
+    """What an approval is bound to: 64 hexadecimal digits over every change the plan would make
+    and the schools it is made for; records that stay as they are do not count."""
+    digest = hashlib.sha256()
+    sets = [frame.loc[frame["outcome"] != "unchanged"] for frame in plan.changes.values()]
+    columns = ["source_id", "outcome", "record_hash"]
+    keys = ["enrollment_type", "source_id"]
+    for frame in [f[columns] for f in sets] + [plan.deleted[keys], plan.kept[keys]]:
+        digest.update(_hash_of(frame))
+    digest.update(_hash_of(decisions[["org_id", "school_id"]]))
+    return digest.hexdigest()
+
+
+def _hash_of(frame: pd.DataFrame) -> bytes:
+    """A hash over the rows of a frame of texts, in whatever order."""
+    parts = [pc.fill_null(pa.array(frame[c], pa.string()), "\x00") for c in frame.columns]
+    rows = pc.binary_join_element_wise(*parts, UNIT_SEPARATOR).to_numpy(zero_copy_only=False)
+    hashes = np.sort(pd.util.hash_array(rows, categorize=False)) if len(rows) else np.array([])
+    return hashlib.sha256(hashes.tobytes()).digest()
+
+
+def without_deletions(plan: SyncPlan) -> SyncPlan:
+    """The plan with its additions and updates only. (Not the other way round: what is updated may
+    lean on what is added, and what is deleted may be leant on by what is not updated.)"""
+    counts = plan.counts.loc[plan.counts["outcome"] != "deleted"].reset_index(drop=True)
+    return replace(plan, deleted=plan.deleted.iloc[:0], counts=counts)
 
 
 def _keys(records: pd.DataFrame) -> pd.Series[str]:

@@ -87,7 +87,7 @@ def fetch(
 
     types: the result's columns in the statement's order: string, int64, bool or date32.
     """
-    compiled = statement.compile(dialect=conn.dialect)
+    compiled = statement.compile(dialect=conn.dialect, compile_kwargs={"render_postcompile": True})
     cursor = _cursor(conn)
     if conn.dialect.name == "postgresql":
         sink = io.BytesIO()

@@ -57,17 +57,7 @@ def open_warehouse(url: str) -> Engine:
     where there is none. Raises WarehouseOutdated or WarehouseTooNew when the tables are not of
     this program's version, WarehouseError for a URL that cannot hold a warehouse.
     """
-    target = make_url(url)
-    dialect = target.get_backend_name()
-    if dialect == "sqlite":
-        engine = _sqlite_engine(target)
-    elif dialect == "postgresql":
-        engine = _postgresql_engine(target)
-    else:
-        raise WarehouseError(
-            f"A warehouse is a SQLite or PostgreSQL database, not {dialect}. "
-            "Give a URL that begins with sqlite:/// or postgresql://."
-        )
+    engine = connect(url)
     try:
         with reading(engine) as conn:
             names = set(inspect(conn).get_table_names())
@@ -86,6 +76,21 @@ def open_warehouse(url: str) -> Engine:
     return engine
 
 
+def connect(url: str) -> Engine:
+    """An engine on the database at a SQLAlchemy URL, whatever tables it has; `open_warehouse` is
+    the way to one that can be worked with. Raises WarehouseError for a URL that cannot hold one."""
+    target = make_url(url)
+    dialect = target.get_backend_name()
+    if dialect == "sqlite":
+        return _sqlite_engine(target)
+    if dialect == "postgresql":
+        return _postgresql_engine(target)
+    raise WarehouseError(
+        f"A warehouse is a SQLite or PostgreSQL database, not {dialect}. "
+        "Give a URL that begins with sqlite:/// or postgresql://."
+    )
+
+
 @contextmanager
 def reading(engine: Engine) -> Iterator[Connection]:
     """A connection that sees one consistent state of the warehouse and blocks no writer."""
@@ -96,19 +101,21 @@ def reading(engine: Engine) -> Iterator[Connection]:
         yield conn
 
 
-def upgrade(engine: Engine) -> None:
+def upgrade(engine: Engine) -> tuple[str | None, str]:
     """Bring the tables to this program's version, in one transaction.
 
     Does nothing when they are; of two processes that upgrade at once the second waits for the
-    first. Raises WarehouseTooNew.
+    first. Returns the version before (None: there were no tables) and now. Raises WarehouseTooNew.
     """
     config = _alembic_config()
     with engine.begin() as conn:
         if engine.dialect.name == "postgresql":
             conn.execute(select(func.pg_advisory_xact_lock(_UPGRADE_LOCK)))
-        _refuse_too_new(_revision(conn))
+        before = _revision(conn)
+        _refuse_too_new(before)
         config.attributes["connection"] = conn
         command.upgrade(config, "head")
+        return before, str(_revision(conn))
 
 
 def check_version(engine: Engine) -> None:

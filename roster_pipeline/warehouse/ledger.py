@@ -11,9 +11,10 @@ from typing import Literal
 
 import pandas as pd
 import pyarrow as pa
-from sqlalchemy import Connection, Engine, func, insert, select, update
+from sqlalchemy import Connection, Engine, delete, func, insert, select, update
 
 from roster_pipeline.findings import FINDING_COLUMNS
+from roster_pipeline.stages.plan import CHANGE_COLUMNS
 from roster_pipeline.warehouse import bulk, tables
 
 Status = Literal[
@@ -29,6 +30,23 @@ Status = Literal[
     "undone",
     "previewed",
 ]
+
+
+WAITING: tuple[Status, ...] = ("held", "needs_school_mapping")
+"""An import that waits for a person."""
+_SETTLED: tuple[Status, ...] = ("imported", "unchanged", *WAITING)
+"""With these a newer delivery has its own place, and an older one that waits has none any more."""
+
+
+class NotWaiting(Exception):
+    """An import is to be decided on that does not wait for a decision; the message says what it
+    is."""
+
+    def __init__(self, imported: Import, what: str) -> None:
+        super().__init__(
+            f"Import {imported.id} is {imported.status.replace('_', ' ')}; only one that waits can "
+            f"be {what}. `roster imports {imported.district_id}` lists them."
+        )
 
 
 class UnknownImport(LookupError):
@@ -56,6 +74,7 @@ class Import:
     effective_hash: str | None
     settings_hash: str
     message: str | None
+    delivery: str | None = None
 
 
 @dataclass(frozen=True)
@@ -83,18 +102,7 @@ def start_import(
     has as running lost its process, and is marked as failed.
     """
     with engine.begin() as conn:
-        conn.execute(
-            update(tables.imports)
-            .where(
-                tables.imports.c.district_id == district_id, tables.imports.c.status == "running"
-            )
-            .values(
-                status="failed",
-                finished_at=now,
-                message="The process that ran this import ended before the import did. "
-                "Nothing of it was merged; import the delivery again.",
-            )
-        )
+        _fail_abandoned(conn, district_id, now)
         import_id = conn.execute(
             insert(tables.imports)
             .values(
@@ -113,11 +121,90 @@ def start_import(
     return int(import_id)
 
 
+def resume_import(
+    engine: Engine, import_id: int, run_id: str | None, settings_hash: str, now: datetime
+) -> Import:
+    """Let an import that waits run once more, in a transaction of its own, under the district's
+    lock. What it had found and counted is forgotten. Returns the import as it was. Raises
+    UnknownImport or NotWaiting."""
+    with engine.begin() as conn:
+        imported = get_import(conn, import_id)
+        if imported.status not in WAITING:
+            raise NotWaiting(imported, "continued")
+        _fail_abandoned(conn, imported.district_id, now)
+        for book in (tables.findings, tables.import_files):
+            conn.execute(delete(book).where(book.c.import_id == import_id))
+        forget_counts(conn, import_id)
+        _update(
+            conn,
+            import_id,
+            status="running",
+            run_id=run_id,
+            host=socket.gethostname(),
+            process_id=os.getpid(),
+            finished_at=None,
+            message=None,
+            settings_hash=settings_hash,
+        )
+    return imported
+
+
+def _fail_abandoned(conn: Connection, district_id: str, now: datetime) -> None:
+    conn.execute(
+        update(tables.imports)
+        .where(tables.imports.c.district_id == district_id, tables.imports.c.status == "running")
+        .values(
+            status="failed",
+            finished_at=now,
+            message="The process that ran this import ended before the import did. "
+            "Nothing of it was merged; import the delivery again.",
+        )
+    )
+
+
 def finish_import(
     conn: Connection, import_id: int, status: Status, now: datetime, message: str | None = None
 ) -> None:
-    """Close an import with its status and, where it needs one, a sentence. Raises UnknownImport."""
+    """Close an import with its status and, where it needs one, a sentence.
+
+    Earlier imports of the district that wait are superseded when this one settles what the roster
+    is, or waits itself. Raises UnknownImport.
+    """
     _update(conn, import_id, status=status, finished_at=now, message=message)
+    if status not in _SETTLED:
+        return
+    imported, earlier = get_import(conn, import_id), tables.imports.alias()
+    waiting = select(earlier.c.id).where(
+        earlier.c.district_id == imported.district_id,
+        earlier.c.id < import_id,
+        earlier.c.status.in_(WAITING),
+    )
+    open_holds = tables.holds.c.import_id.in_(waiting) & tables.holds.c.decision.is_(None)
+    conn.execute(
+        update(tables.holds).where(open_holds).values(decision="superseded", decided_at=now)
+    )
+    conn.execute(
+        update(tables.imports)
+        .where(tables.imports.c.id.in_(select(waiting.subquery().c.id)))
+        .values(status="superseded", message=f"Import {import_id} is of a newer delivery.")
+    )
+
+
+def record_delivery(conn: Connection, import_id: int, folder: str) -> None:
+    """Note which folder of the archive holds the delivery. Raises UnknownImport."""
+    _update(conn, import_id, delivery=folder)
+
+
+def waiting_import(conn: Connection, district_id: str) -> Import | None:
+    """The district's import that waits for a person, None when there is none."""
+    statement = (
+        select(tables.imports)
+        .where(tables.imports.c.district_id == district_id, tables.imports.c.status.in_(WAITING))
+        .order_by(tables.imports.c.id.desc())
+        .limit(1)
+    )
+    row = conn.execute(statement).one_or_none()
+    return None if row is None else Import(*row)
 
 
 def record_effective(
@@ -136,6 +223,18 @@ def record_counts(conn: Connection, import_id: int, counts: pd.DataFrame) -> Non
     """Note what became of how many records; columns as SyncPlan.counts."""
     columns = ["enrollment_type", "school", "outcome", "records"]
     bulk.load(conn, tables.import_counts, bulk.to_arrow(counts[columns]), {"import_id": import_id})
+
+
+def record_changes(conn: Connection, import_id: int, changes: pd.DataFrame) -> None:
+    """Note in how many updated records each attribute changed; columns CHANGE_COLUMNS."""
+    rows = bulk.to_arrow(changes[list(CHANGE_COLUMNS)])
+    bulk.load(conn, tables.import_changes, rows, {"import_id": import_id})
+
+
+def forget_counts(conn: Connection, import_id: int) -> None:
+    """Take back what was noted of an import's counts and changes."""
+    for book in (tables.import_counts, tables.import_changes):
+        conn.execute(delete(book).where(book.c.import_id == import_id))
 
 
 def record_findings(conn: Connection, import_id: int, findings: pd.DataFrame) -> None:
@@ -190,6 +289,22 @@ def counts(conn: Connection, import_id: int) -> pd.DataFrame:
     return bulk.to_frame(bulk.fetch(conn, statement, types))
 
 
+def changes(conn: Connection, import_id: int) -> pd.DataFrame:
+    """In how many updated records each attribute changed, most first. Columns: CHANGE_COLUMNS."""
+    table = tables.import_changes
+    types: dict[str, pa.DataType] = {
+        "enrollment_type": pa.string(),
+        "attribute": pa.string(),
+        "records": pa.int64(),
+    }
+    statement = (
+        select(*(table.c[name] for name in types))
+        .where(table.c.import_id == import_id)
+        .order_by(table.c.records.desc(), table.c.enrollment_type, table.c.attribute)
+    )
+    return bulk.to_frame(bulk.fetch(conn, statement, types))
+
+
 def files(conn: Connection, import_id: int) -> list[FileEntry]:
     """The files of the import's effective set, by name."""
     table = tables.import_files
@@ -209,6 +324,7 @@ def findings(
     severity: str | None = None,
     code: str | None = None,
     school: str | None = None,
+    source_id: str | None = None,
 ) -> pd.DataFrame:
     """What the import found, in the order it was recorded, narrowed as asked. Columns:
     FINDING_COLUMNS."""
@@ -222,6 +338,7 @@ def findings(
         "severity": severity,
         "code": code,
         "school": school,
+        "source_id": source_id,
     }
     for name, value in wanted.items():
         if value is not None:
@@ -253,15 +370,16 @@ def finding_counts(conn: Connection, import_id: int) -> pd.DataFrame:
 def reported_records(conn: Connection, import_id: int) -> dict[str, int]:
     """How many records of each enrollment type went in with something to tell about them."""
     table = tables.findings
-    statement = (
-        select(table.c.enrollment_type, func.count(table.c.source_id.distinct()))
-        .where(
-            table.c.import_id == import_id,
-            table.c.severity == "reported",
-            table.c.enrollment_type.is_not(None),
-        )
-        .group_by(table.c.enrollment_type)
+    told = select(table.c.enrollment_type, table.c.source_id).where(
+        table.c.import_id == import_id,
+        table.c.enrollment_type.is_not(None),
+        table.c.source_id.is_not(None),
     )
+    went_in = told.where(table.c.severity == "reported").except_(
+        told.where(table.c.severity == "skipped")
+    )
+    records = went_in.subquery()
+    statement = select(records.c.enrollment_type, func.count()).group_by(records.c.enrollment_type)
     return {name: int(number) for name, number in conn.execute(statement)}
 
 

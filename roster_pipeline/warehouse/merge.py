@@ -9,7 +9,7 @@ plan was made against another state, and the error it raises must roll the trans
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -80,18 +80,26 @@ def merge(
     return touched
 
 
-def content_hash(conn: Connection, district_id: str | None = None) -> str:
+CHANGED_BY_UNDO = ("last_import_id", "updated_at")
+"""Columns that tell when a row was last written, and so differ when an undo has written it."""
+
+
+def content_hash(
+    conn: Connection, district_id: str | None = None, without: Sequence[str] = ()
+) -> str:
     """A hash over every column of every row of the roster tables, of one district or of all.
 
-    It does not depend on the order in which rows were written. Two states that are equal in one
-    database hash the same; those of a SQLite and a PostgreSQL warehouse do not.
+    without: columns that do not count. It does not depend on the order in which rows were written.
+    Two states that are equal in one database hash the same; those of a SQLite and a PostgreSQL
+    warehouse do not.
     """
     digest = hashlib.sha256()
     for name, table in ROSTER_TABLES.items():
-        statement = select(*(cast(column, Text) for column in table.c))
+        hashed = [column for column in table.c if column.name not in without]
+        statement = select(*(cast(column, Text) for column in hashed))
         if district_id is not None:
             statement = statement.where(table.c.district_id == district_id)
-        rows = bulk.fetch(conn, statement, {column.name: pa.string() for column in table.c})
+        rows = bulk.fetch(conn, statement, {column.name: pa.string() for column in hashed})
         columns: list[Any] = rows.columns
         parts: Any = [pc.fill_null(column, "\x00") for column in columns]
         texts = pc.binary_join_element_wise(*parts, "\x1f").to_numpy(zero_copy_only=False)
@@ -220,11 +228,13 @@ class _TypeMerge:
             "replaced_by_import_id": literal(self.import_id),
             "valid_from_import_id": table.c.last_import_id,
             "change": staged.c.change,
-            "record": self._record(),
+            "record": as_json(self.conn, self.name),
             "record_hash": table.c.record_hash,
             "was_active": table.c.active,
             "was_stale_since": table.c.stale_since,
             "replaced_at": literal(self.now, record_history.c.replaced_at.type),
+            "first_import_id": table.c.first_import_id,
+            "created_at": table.c.created_at,
         }
         versions = (
             select(*version.values())
@@ -252,27 +262,30 @@ class _TypeMerge:
             self.table.c.source_id == staged.c.source_id,
         )
 
-    def _record(self) -> ColumnElement[Any]:
-        """The SQL of a row's content as a JSON object."""
-        postgresql = self.conn.dialect.name == "postgresql"
-        pairs: list[Any] = []
-        kinds = {"source_id": "text"} | {a.name: a.kind for a in self.kind.attributes}
-        for column_name, kind in {**kinds, "extra": "list"}.items():
-            column: ColumnElement[Any] = self.table.c[column_name]
-            if not postgresql and isinstance(column.type, Boolean):
-                # SQLite keeps booleans as 0 and 1, and JSON as text that is not yet JSON to it.
-                column = func.json(case((column.is_(True), "true"), (column.is_(False), "false")))
-            elif not postgresql and kind == "list":
-                column = func.json(column)
-            pairs += [column_name, column]
-        return (func.jsonb_build_object if postgresql else func.json_object)(*pairs)
-
     def _expect(self, written: int, expected: int) -> None:
         if written != expected:
             raise MergeMismatch(
                 f"The plan changes {expected} rows of {self.table.name}, but {written} of them are "
                 "in the state it was made for."
             )
+
+
+def as_json(conn: Connection, enrollment_type: str) -> ColumnElement[Any]:
+    """The SQL of a row's content as a JSON object, as history keeps it."""
+    postgresql = conn.dialect.name == "postgresql"
+    pairs: list[Any] = []
+    kinds = {"source_id": "text"} | {
+        a.name: a.kind for a in ENROLLMENT_TYPES[enrollment_type].attributes
+    }
+    for column_name, kind in {**kinds, "extra": "list"}.items():
+        column: ColumnElement[Any] = ROSTER_TABLES[enrollment_type].c[column_name]
+        if not postgresql and isinstance(column.type, Boolean):
+            # SQLite keeps booleans as 0 and 1, and JSON as text that is not yet JSON to it.
+            column = func.json(case((column.is_(True), "true"), (column.is_(False), "false")))
+        elif not postgresql and kind == "list":
+            column = func.json(column)
+        pairs += [column_name, column]
+    return (func.json_build_object if postgresql else func.json_object)(*pairs)
 
 
 def _ids(frame: pd.DataFrame, column: str, value: str) -> Any:

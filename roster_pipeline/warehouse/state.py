@@ -7,11 +7,14 @@ from typing import Any
 
 import pandas as pd
 import pyarrow as pa
-from sqlalchemy import ColumnElement, Connection, select
+from sqlalchemy import ColumnElement, Connection, Table, and_, or_, select
 
 from roster_pipeline.roster import ENROLLMENT_TYPES, Attribute
 from roster_pipeline.warehouse import bulk
-from roster_pipeline.warehouse.tables import ROSTER_TABLES
+from roster_pipeline.warehouse.tables import ROSTER_TABLES, VERSION_VIEWS
+
+FEW = 500
+"""Up to how many ids are asked for by name; more are picked out of what is read."""
 
 
 def read_state(
@@ -41,22 +44,47 @@ def known_schools(conn: Connection, district_id: str) -> pd.DataFrame:
 
 
 def read_records(
-    conn: Connection, district_id: str, enrollment_type: str, *, active_only: bool = True
+    conn: Connection,
+    district_id: str,
+    enrollment_type: str,
+    *,
+    active_only: bool = True,
+    ids: pd.Series[str] | None = None,
+    as_of: int | None = None,
 ) -> pd.DataFrame:
     """Whole records. Columns: source_id, the type's attributes as a roster's frames have them
-    (lists comma-joined), extra (JSON text)."""
-    table = ROSTER_TABLES[enrollment_type]
+    (lists comma-joined), extra (JSON text), record_hash.
+
+    ids: only these records. as_of: the state after that import instead of the present one.
+    """
+    table = ROSTER_TABLES[enrollment_type] if as_of is None else VERSION_VIEWS[enrollment_type]
     attributes = ENROLLMENT_TYPES[enrollment_type].attributes
     types: dict[str, pa.DataType] = {"source_id": pa.string()} | {
         a.name: bulk.ARROW_TYPES[a.kind] for a in attributes
     }
-    types["extra"] = pa.string()
-    statement = select(
-        table.c.source_id, *(_read(conn, enrollment_type, a) for a in attributes), table.c.extra
-    ).where(table.c.district_id == district_id)
+    types |= {"extra": pa.string(), "record_hash": pa.string()}
+    columns = [_read(conn, table, a) for a in attributes]
+    statement = select(table.c.source_id, *columns, table.c.extra, table.c.record_hash).where(
+        table.c.district_id == district_id
+    )
+    if as_of is not None:
+        statement = statement.where(holds_at(table, as_of))
     if active_only:
         statement = statement.where(table.c.active)
-    return bulk.to_frame(bulk.fetch(conn, statement, types))
+    if ids is not None and len(ids) <= FEW:
+        statement = statement.where(table.c.source_id.in_(ids.tolist()))
+    records = bulk.to_frame(bulk.fetch(conn, statement, types))
+    if ids is not None and len(ids) > FEW:
+        records = records.loc[records["source_id"].isin(ids)].reset_index(drop=True)
+    return records
+
+
+def holds_at(versions: Table, import_id: int) -> ColumnElement[bool]:
+    """The SQL of which rows of a view of versions are the state after an import."""
+    until = versions.c.valid_until_import_id
+    return and_(
+        versions.c.valid_from_import_id <= import_id, or_(until.is_(None), until > import_id)
+    )
 
 
 def _state(conn: Connection, district_id: str, name: str) -> pd.DataFrame:
@@ -78,7 +106,7 @@ def _state(conn: Connection, district_id: str, name: str) -> pd.DataFrame:
     ]
     for attribute in enrollment_type.references:
         types[attribute.name] = bulk.ARROW_TYPES[attribute.kind]
-        columns.append(_read(conn, name, attribute))
+        columns.append(_read(conn, table, attribute))
     statement = select(*columns).where(table.c.district_id == district_id)
     state = bulk.fetch(conn, statement, types)
     # A type's school is its id or one of its references, which have been read already.
@@ -89,6 +117,6 @@ def _state(conn: Connection, district_id: str, name: str) -> pd.DataFrame:
     return bulk.to_frame(state.add_column(4, "school", school))
 
 
-def _read(conn: Connection, enrollment_type: str, attribute: Attribute) -> ColumnElement[Any]:
-    column = ROSTER_TABLES[enrollment_type].c[attribute.name]
+def _read(conn: Connection, table: Table, attribute: Attribute) -> ColumnElement[Any]:
+    column = table.c[attribute.name]
     return bulk.list_text(conn, column) if attribute.kind == "list" else column

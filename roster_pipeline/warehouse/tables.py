@@ -1,8 +1,9 @@
 """The warehouse's tables, as SQLAlchemy knows them; `migrations` says how a database gets them.
 
-The roster tables are made from the enrollment types, so that an attribute is named once. Views for
-analysts (`active_students` and so on: the rows of a roster table that are active) exist in the
-database only.
+The roster tables are made from the enrollment types, so that an attribute is named once. Beside
+each there are two views for analysts: `active_students` and so on, the rows that are active, exist
+in the database only; `students_versions` and so on, every version a record has or had, are
+VERSION_VIEWS here, since reading a past state reads them too.
 """
 
 from __future__ import annotations
@@ -124,17 +125,43 @@ record_history = Table(
     Column("replaced_by_import_id", Integer, primary_key=True, autoincrement=False),
     Column("valid_from_import_id", Integer, nullable=False),
     Column("change", Text, nullable=False),
-    Column("record", JSON().with_variant(JSONB(), "postgresql"), nullable=False),
+    Column("record", JSON(), nullable=False),
     Column("record_hash", Text, nullable=False),
     Column("was_active", Boolean, nullable=False),
     Column("was_stale_since", UtcDateTime),
     Column("replaced_at", UtcDateTime, nullable=False),
+    Column("first_import_id", Integer),
+    Column("created_at", UtcDateTime),
 )
 """Every version a record had before its present one. A version holds from `valid_from_import_id`
-until `replaced_by_import_id`, without gaps, so that any past state can be read. `record` is an
-object of source_id, the attributes and extra. change: what ended the version (updated, deleted,
-restored, stale, refreshed)."""
+until `replaced_by_import_id`, without gaps while the record is in its table, so that any past state
+can be read. `record` is an object of source_id, the attributes and extra (JSON, not JSONB, which
+would reorder the keys of extra). change: what ended the version (updated, deleted, restored, stale,
+refreshed, undone). An undone import's additions are in history only."""
 Index(None, record_history.c.district_id, record_history.c.replaced_by_import_id)
+
+
+def _version_view(enrollment_type: EnrollmentType) -> Table:
+    return Table(
+        f"{enrollment_type.table}_versions",
+        MetaData(),
+        Column("district_id", Text),
+        Column("source_id", Text),
+        *(Column(a.name, _TYPES[a.kind]) for a in enrollment_type.attributes),
+        Column("extra", OBJECT),
+        Column("record_hash", Text),
+        Column("active", Boolean),
+        Column("stale_since", UtcDateTime),
+        Column("first_import_id", Integer),
+        Column("created_at", UtcDateTime),
+        Column("valid_from_import_id", Integer),
+        Column("valid_until_import_id", Integer),
+    )
+
+
+VERSION_VIEWS: dict[str, Table] = {t.name: _version_view(t) for t in ENROLLMENT_TYPES.values()}
+"""By enrollment type, the view of all versions. A version holds from the import
+`valid_from_import_id` until `valid_until_import_id`, which is null for the present one."""
 
 school_mappings = Table(
     "school_mappings",
@@ -146,9 +173,12 @@ school_mappings = Table(
     Column("first_import_id", Integer, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
     Column("updated_at", UtcDateTime, nullable=False),
+    Column("org_name", Text),
+    Column("org_identifier", Text),
 )
 """Which of the warehouse's schools an organisation of a delivery is. how: known, identifier, name,
-new, manual or ignored (then `school_id` is null)."""
+new, manual, ignored or pending (in these two `school_id` is null). org_name and org_identifier are
+what the delivery says of one that was pending."""
 
 imports = Table(
     "imports",
@@ -166,8 +196,11 @@ imports = Table(
     Column("effective_hash", Text),
     Column("settings_hash", Text, nullable=False),
     Column("message", Text),
+    Column("delivery", Text),
     sqlite_autoincrement=True,
 )
+"""delivery: the folder of the delivery in the archive, from which it can be taken again when a
+person has decided."""
 Index(None, imports.c.district_id, imports.c.status)
 
 import_counts = Table(
@@ -209,3 +242,44 @@ findings = Table(
     Column("message", Text, nullable=False),
     Column("how_to_fix", Text, nullable=False),
 )
+
+import_changes = Table(
+    "import_changes",
+    metadata,
+    Column("import_id", Integer, ForeignKey(imports.c.id), primary_key=True),
+    Column("enrollment_type", Text, primary_key=True),
+    Column("attribute", Text, primary_key=True),
+    Column("records", Integer, nullable=False),
+)
+"""In how many of an import's updated records each attribute changed."""
+
+holds = Table(
+    "holds",
+    metadata,
+    Column("id", SERIAL, primary_key=True),
+    Column("import_id", Integer, ForeignKey(imports.c.id), nullable=False, index=True),
+    Column("plan_hash", Text, nullable=False),
+    Column("reasons", OBJECT, nullable=False),
+    Column("held_at", UtcDateTime, nullable=False),
+    Column("decision", Text),
+    Column("part", Text),
+    Column("decided_by", Text),
+    Column("decided_at", UtcDateTime),
+    Column("decided_because", Text),
+)
+"""Each time an import was held: why (`reasons`, sentences and figures without a person's data), the
+plan that was shown, and what was decided (approved, rejected, superseded; null while it waits).
+part: what an approval was limited to; null for the whole."""
+
+audit_log = Table(
+    "audit_log",
+    metadata,
+    Column("id", SERIAL, primary_key=True),
+    Column("at", UtcDateTime, nullable=False),
+    Column("who", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("district_id", Text, nullable=False),
+    Column("import_id", Integer),
+    Column("detail", Text),
+)
+"""What people did, newest last: approve, reject, undo, school mappings."""

@@ -12,13 +12,16 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
+from functools import cache, cached_property
 from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
 
 from roster_pipeline.districts.settings import DistrictSettings
-from roster_pipeline.findings import Outcome, concat_findings
+from roster_pipeline.findings import DeliveryRefused, Outcome, concat_findings
+from roster_pipeline.oneroster.delivery import read_delivery
+from roster_pipeline.oneroster.effective import apply_delivery, missing_files
 from roster_pipeline.oneroster.package import open_package
 from roster_pipeline.oneroster.standard import VERSIONS
 from roster_pipeline.oneroster.writer import csv_bytes, write_package
@@ -69,7 +72,7 @@ _SMALL: dict[str, str] = {
         a1        | Art 9  | art             | scheduled | south           | fall           | 09
     """,
     "users": """
-        sourcedId|orgSourcedIds|role        |givenName|familyName|email            |agentSourcedIds|grades
+        sourcedId|orgSourcedIds| role |givenName|familyName|email|agentSourcedIds|grades
         ann  | north       | student       | Ann  | Alder | ann@s.example     | gina,gus | 03
         ben  | north,south | student       | Ben  | Birch | ben@s.example     | gina     | 04
         cy   | south       | student       | Cy   | Cedar | cy@s.example      | gale     | 09
@@ -228,7 +231,11 @@ class Passage:
     unique: Outcome
     linked: Outcome
     mapped_schools: Outcome
-    plan: SyncPlan
+
+    @cached_property
+    def plan(self) -> SyncPlan:
+        """What the import would change."""
+        return make_plan(self.mapped_schools.roster, self.warehouse.state)
 
     @property
     def outcomes(self) -> tuple[Outcome, ...]:
@@ -303,7 +310,12 @@ def parsed(
     """
     with tempfile.TemporaryDirectory() as folder:
         write_package(Path(folder), frames, version=version, replaced=replaced)
-        return parse(open_package([Path(folder)]), district or settings())
+        chosen = district or settings()
+        package = open_package([Path(folder)])
+        missing = missing_files(package, chosen.required_files, first=True)
+        if missing:
+            raise DeliveryRefused(missing)
+        return parse(apply_delivery(read_delivery(package), {}), chosen)
 
 
 def mapped(
@@ -332,7 +344,8 @@ def passage(
     warehouse = warehouse or empty_warehouse()
 
     def decide(roster: Roster) -> pd.DataFrame:
-        return decide_schools(roster.frames["school"], warehouse.schools, warehouse.mappings)
+        received = roster.frames["school"]
+        return decide_schools(received, warehouse.schools, warehouse.mappings, district.schools)
 
     arrived = parsed(frames, district, replaced=replaced)
     typed = map_attributes(arrived.roster, district)
@@ -345,10 +358,9 @@ def passage(
     unique = check_uniqueness(filtered.roster, district)
     linked = link_records(unique.roster, warehouse.state, decide(unique.roster))
     schools = map_schools(linked.roster, decide(linked.roster))
-    plan = make_plan(schools.roster, warehouse.state)
     return Passage(
         *(warehouse, arrived, typed, complete, filtered),
-        *(unique, linked, schools, plan),
+        *(unique, linked, schools),
     )
 
 
@@ -369,3 +381,21 @@ def with_extra(plan: SyncPlan, enrollment_type: str) -> dict[str, dict[str, str]
         source_id: None if pd.isna(extra) else json.loads(extra)
         for source_id, extra in zip(frame["source_id"], frame["extra"], strict=True)
     }
+
+
+@cache
+def clean_roster() -> Roster:
+    """The small district after attribute mapping, made once; no stage changes what it gets."""
+    return mapped(small_district())
+
+
+@cache
+def first_import() -> Passage:
+    """The passage of the small district into an empty warehouse, made once."""
+    return passage(small_district())
+
+
+@cache
+def known_warehouse() -> Warehouse:
+    """The warehouse after the small district's first import."""
+    return warehouse_after(first_import())

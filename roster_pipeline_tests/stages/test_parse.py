@@ -22,6 +22,7 @@ from roster_pipeline_tests.stages.passage import (
     mapped,
     parsed,
     passage,
+    row_of,
     settings,
     small_district,
     told,
@@ -80,11 +81,11 @@ def test_a_ragged_user_is_counted_under_the_type_of_the_role_that_stands_in_it(
     district: Frames, source_id: str, enrollment_type: str
 ) -> None:
     lines = lines_of(district, "users")
-    at = next(i for i, line in enumerate(lines) if line.startswith(f"{source_id},"))
-    lines[at] += ",surplus"
+    row = row_of(district, "users", source_id)
+    lines[row - 1] += ",surplus"
     outcome = parsed(district, replaced={"users": as_file(lines)})
     assert ended(outcome.roster) == [(enrollment_type, source_id, "invalid")]
-    assert told(outcome.findings) == [("row_ragged", source_id, at + 1, "skipped")]
+    assert told(outcome.findings) == [("row_ragged", source_id, row, "skipped")]
 
 
 def test_a_ragged_user_without_a_readable_role_is_counted_as_a_user(district: Frames) -> None:
@@ -163,7 +164,7 @@ def test_a_user_of_unknown_role_is_invalid_instead_of_lost(
 ) -> None:
     outcome = parsed(changed(district, "users", "ann", role=role))
     assert ended(outcome.roster) == [("user", "ann", "invalid")]
-    code = "record_untyped" if role is None else "value_unreadable"
+    code = "value_missing" if role is None else "value_unreadable"
     assert told(outcome.findings) == [(code, "ann", 2, "skipped")]
     assert "administrator" in outcome.findings["message"].iloc[0]
 
@@ -264,17 +265,15 @@ def test_a_file_that_is_not_required_may_be_missing_and_is_remembered(district: 
 def test_faults_of_several_files_are_refused_together(district: Frames) -> None:
     lines = lines_of(district, "users")
     headless = [line.partition(",")[2] for line in lines]
-    frames = {name: frame for name, frame in district.items() if name != "courses"}
     with pytest.raises(DeliveryRefused) as refused:
-        parsed(frames, replaced={"users": as_file(headless), "orgs": b""})
+        parsed(district, replaced={"users": as_file(headless), "orgs": b""})
     told_of = {(f.code, f.file) for f in refused.value.findings}
     assert told_of == {
-        ("file_missing", "courses.csv"),
         ("header_missing", "users.csv"),
         ("file_empty", "orgs.csv"),
     }
     assert all(f.severity == "fatal" and f.how_to_fix for f in refused.value.findings)
-    assert "courses.csv is missing" in str(refused.value)
+    assert "orgs.csv is empty" in str(refused.value)
 
 
 def test_an_unknown_version_is_refused_with_those_we_read(district: Frames) -> None:

@@ -1,0 +1,346 @@
+"""Links: what a dangling reference costs, how it cascades, and what the warehouse still holds up.
+
+Guards that one unreadable row in orgs.csv once took everything of that organisation out of the
+warehouse, and that a session lost its parent although the parent was kept.
+"""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from roster_pipeline_tests.stages.passage import (
+    Frames,
+    Passage,
+    Warehouse,
+    added,
+    as_file,
+    changed,
+    known_warehouse,
+    lines_of,
+    passage,
+    row_of,
+    settings,
+    small_district,
+    told,
+    warehouse_after,
+    without,
+)
+
+
+@pytest.fixture
+def district() -> Frames:
+    return small_district()
+
+
+@pytest.fixture(scope="module")
+def warehouse() -> Warehouse:
+    """The warehouse after a first import of the small district."""
+    return known_warehouse()
+
+
+def records(passed: Passage, enrollment_type: str) -> pd.DataFrame:
+    return passed.linked.roster.frames[enrollment_type].set_index("source_id")
+
+
+def kept(passed: Passage) -> set[tuple[str, str]]:
+    rows = passed.plan.kept[["enrollment_type", "source_id"]]
+    return set(rows.itertuples(index=False, name=None))
+
+
+def deleted(passed: Passage) -> set[tuple[str, str]]:
+    rows = passed.plan.deleted[["enrollment_type", "source_id"]]
+    return set(rows.itertuples(index=False, name=None))
+
+
+def test_in_a_clean_district_every_reference_resolves(district: Frames) -> None:
+    passed = passage(district)
+    assert passed.linked.findings.empty
+    assert passed.linked.roster.ended.empty
+    assert passed.linked.roster.kept.empty
+
+
+@pytest.mark.parametrize(
+    ("file", "source_id", "header", "code", "enrollment_type"),
+    [
+        ("courses", "art", "orgSourcedId", "org_id_unknown", "course"),
+        ("users", "cy", "orgSourcedIds", "primary_school_unknown", "student"),
+        ("users", "tom", "orgSourcedIds", "primary_school_unknown", "teacher"),
+        ("users", "gale", "orgSourcedIds", "primary_school_unknown", "contact"),
+        ("classes", "a1", "schoolSourcedId", "school_id_unknown", "class"),
+        ("classes", "a1", "courseSourcedId", "course_id_unknown", "class"),
+        ("classes", "a1", "termSourcedIds", "session_ids_unknown", "class"),
+        ("enrollments", "e3", "schoolSourcedId", "school_id_unknown", "enrollment"),
+        ("enrollments", "e3", "classSourcedId", "class_id_unknown", "enrollment"),
+        ("enrollments", "e3", "userSourcedId", "person_id_unknown", "enrollment"),
+    ],
+)
+def test_a_required_reference_that_leads_nowhere_makes_the_record_invalid(
+    district: Frames, file: str, source_id: str, header: str, code: str, enrollment_type: str
+) -> None:
+    frames = changed(district, file, source_id, **{header: "nowhere"})
+    passed = passage(frames)
+    assert passed.fate(enrollment_type, source_id) == "invalid"
+    mine = passed.findings.loc[passed.findings["source_id"] == source_id]
+    assert told(mine) == [(code, source_id, row_of(district, file, source_id), "skipped")]
+    (finding,) = mine.to_dict("records")
+    assert (finding["file"], finding["field"]) == (f"{file}.csv", header)
+    assert finding["message"].startswith(f"{header} names nowhere, which is no ")
+
+
+@pytest.mark.parametrize(
+    ("file", "source_id", "header", "attribute", "enrollment_type"),
+    [
+        ("orgs", "north", "parentSourcedId", "parent_id", "school"),
+        ("academicSessions", "fall", "parentSourcedId", "parent_id", "academic_session"),
+        ("courses", "art", "schoolYearSourcedId", "school_year_id", "course"),
+        ("users", "ann", "agentSourcedIds", "contact_ids", "student"),
+        ("users", "gus", "agentSourcedIds", "student_ids", "contact"),
+    ],
+)
+def test_an_optional_reference_that_leads_nowhere_is_dropped_and_told(
+    district: Frames, file: str, source_id: str, header: str, attribute: str, enrollment_type: str
+) -> None:
+    passed = passage(changed(district, file, source_id, **{header: "nowhere"}))
+    row = row_of(district, file, source_id)
+    assert told(passed.findings) == [(f"{attribute}_unknown", source_id, row, "reported")]
+    assert pd.isna(records(passed, enrollment_type).loc[source_id, attribute])
+    assert passed.fate(enrollment_type, source_id) == "added"
+
+
+def test_of_a_list_only_the_elements_that_lead_nowhere_are_dropped(district: Frames) -> None:
+    frames = changed(district, "users", "ann", agentSourcedIds="x,gina,y,gus")
+    frames = changed(frames, "users", "ben", orgSourcedIds="north,nowhere,south")
+    frames = changed(frames, "classes", "m2", termSourcedIds="fall,summer")
+    passed = passage(frames)
+    assert records(passed, "student").loc["ann", "contact_ids"] == "gina,gus"
+    assert records(passed, "student").loc["ben", "school_ids"] == "north,south"
+    assert records(passed, "class").loc["m2", "session_ids"] == "fall"
+    assert told(passed.findings) == [
+        ("contact_ids_unknown", "ann", 2, "reported"),
+        ("school_ids_unknown", "ben", 3, "reported"),
+        ("session_ids_unknown", "m2", 3, "reported"),
+    ]
+    assert "names x,y, which is no person" in " ".join(passed.findings["message"])
+
+
+def test_a_class_may_only_be_at_a_school_and_not_at_the_district(district: Frames) -> None:
+    passed = passage(changed(district, "classes", "a1", schoolSourcedId="d"))
+    assert passed.fate("class", "a1") == "invalid"
+
+
+def test_what_hangs_on_a_school_falls_with_it_in_the_order_of_the_references(
+    district: Frames,
+) -> None:
+    passed = passage(without(district, "orgs", "south"))
+    findings = passed.findings[["code", "source_id"]].itertuples(index=False, name=None)
+    assert list(findings) == [
+        ("org_id_unknown", "art"),
+        ("primary_school_unknown", "cy"),
+        ("school_ids_unknown", "ben"),
+        ("primary_school_unknown", "tom"),
+        ("primary_school_unknown", "gale"),
+        ("school_id_unknown", "a1"),
+        ("school_id_unknown", "e3"),
+        ("school_id_unknown", "e6"),
+    ]
+    assert passed.counts()["enrollment"] == {"added": 4, "invalid": 2}
+
+
+def test_an_enrollment_falls_with_its_class(district: Frames) -> None:
+    passed = passage(changed(district, "classes", "m1", courseSourcedId="nowhere"))
+    assert told(passed.findings) == [
+        ("class_id_unknown", "e1", 2, "skipped"),
+        ("class_id_unknown", "e4", 5, "skipped"),
+        ("course_id_unknown", "m1", 2, "skipped"),
+    ]
+
+
+def test_a_rejected_record_that_is_active_is_kept_and_references_to_it_hold(
+    district: Frames, warehouse: Warehouse
+) -> None:
+    frames = added(district, "users", "ann", familyName="Other")
+    passed = passage(frames, warehouse=warehouse)
+    assert kept(passed) == {("student", "ann")}
+    assert deleted(passed) == set()
+    assert passed.fate("enrollment", "e1") == "unchanged"
+    assert passed.fate("contact", "gus") == "unchanged"
+    assert set(passed.findings["code"]) == {"source_id_repeated"}
+    assert passed.counts()["student"] == {"unchanged": 2, "duplicate": 2, "kept": 1}
+
+
+def test_a_rejected_record_the_warehouse_does_not_hold_is_no_target(district: Frames) -> None:
+    passed = passage(added(district, "users", "ann", familyName="Other"))
+    assert kept(passed) == set()
+    assert passed.fate("enrollment", "e1") == "invalid"
+
+
+def test_a_rejected_record_that_is_no_longer_active_is_not_kept(
+    district: Frames, warehouse: Warehouse
+) -> None:
+    gone = without(district, "users", "ann")
+    gone = without(gone, "enrollments", "e1")
+    later = warehouse_after(passage(gone, warehouse=warehouse))
+    passed = passage(added(district, "users", "ann", familyName="Other"), warehouse=later)
+    assert kept(passed) == set()
+    assert passed.fate("enrollment", "e1") == "invalid"
+
+
+@pytest.mark.parametrize("role", [None, "wizard"])
+def test_a_user_whose_role_cannot_be_read_is_kept_as_what_she_was(
+    district: Frames, warehouse: Warehouse, role: str | None
+) -> None:
+    passed = passage(changed(district, "users", "tess", role=role), warehouse=warehouse)
+    assert kept(passed) == {("teacher", "tess")}
+    assert passed.fate("enrollment", "e4") == "unchanged"
+
+
+def test_a_kept_record_goes_when_what_it_refers_to_goes(
+    district: Frames, warehouse: Warehouse
+) -> None:
+    frames = changed(district, "enrollments", "e3", role="wizard")
+    frames = without(frames, "classes", "a1")
+    passed = passage(frames, warehouse=warehouse)
+    assert kept(passed) == set()
+    assert deleted(passed) == {("class", "a1"), ("enrollment", "e3"), ("enrollment", "e6")}
+
+
+def test_a_record_is_kept_in_its_old_references_not_in_those_it_was_rejected_for(
+    district: Frames, warehouse: Warehouse
+) -> None:
+    frames = changed(district, "enrollments", "e3", classSourcedId="nowhere")
+    passed = passage(frames, warehouse=warehouse)
+    assert kept(passed) == {("enrollment", "e3")}
+    assert passed.fate("enrollment", "e3") == "invalid"
+
+
+def test_a_class_is_kept_while_one_of_its_old_sessions_stays(
+    district: Frames, warehouse: Warehouse
+) -> None:
+    frames = changed(district, "classes", "m2", classType="odd")
+    passed = passage(without(frames, "academicSessions", "fall"), warehouse=warehouse)
+    assert ("class", "m2") in kept(passed)
+
+
+def test_a_chain_of_rejected_records_is_kept_together(
+    district: Frames, warehouse: Warehouse
+) -> None:
+    frames = changed(district, "courses", "art", orgSourcedId="nowhere")
+    frames = changed(frames, "classes", "a1", classType="odd")
+    passed = passage(frames, warehouse=warehouse)
+    assert kept(passed) == {("course", "art"), ("class", "a1")}
+    assert passed.fate("enrollment", "e3") == "unchanged"
+
+
+def broken_row(frames: Frames, file: str, source_id: str) -> dict[str, bytes]:
+    lines = lines_of(frames, file)
+    at = row_of(frames, file, source_id) - 1
+    lines[at] = lines[at].rpartition(",")[0]
+    return {file: as_file(lines)}
+
+
+@pytest.mark.parametrize("org", ["north", "south"])
+def test_a_broken_row_of_a_school_takes_nothing_out_of_the_warehouse(
+    district: Frames, warehouse: Warehouse, org: str
+) -> None:
+    passed = passage(district, warehouse=warehouse, replaced=broken_row(district, "orgs", org))
+    assert deleted(passed) == set()
+    assert kept(passed) == {("school", org)}
+    assert set(passed.fates.values()) == {"unchanged", "invalid"}
+    assert passed.findings["code"].tolist() == ["row_ragged"]
+
+
+def test_a_broken_row_of_the_district_takes_nothing_out_of_the_warehouse(
+    district: Frames, warehouse: Warehouse
+) -> None:
+    passed = passage(district, warehouse=warehouse, replaced=broken_row(district, "orgs", "d"))
+    assert deleted(passed) == set()
+    assert passed.fate("course", "math") == "unchanged"
+    assert passed.fate("admin", "ada") == "unchanged"
+    assert passed.findings["code"].tolist() == ["row_ragged"]
+
+
+def test_a_broken_row_of_the_district_holds_nobody_up_in_a_first_import(district: Frames) -> None:
+    passed = passage(district, replaced=broken_row(district, "orgs", "d"))
+    assert set(passed.fates.values()) == {"added"}
+    assert passed.findings["code"].tolist() == ["row_ragged"]
+
+
+def test_an_organisation_whose_type_is_blank_still_holds_what_named_it_before(
+    district: Frames, warehouse: Warehouse
+) -> None:
+    passed = passage(changed(district, "orgs", "d", type=None), warehouse=warehouse)
+    assert deleted(passed) == set()
+    assert passed.fate("admin", "ada") == "unchanged"
+
+
+def test_a_kept_session_stays_the_parent_of_its_terms(
+    district: Frames, warehouse: Warehouse
+) -> None:
+    frames = changed(district, "academicSessions", "y26", endDate="June")
+    passed = passage(frames, warehouse=warehouse)
+    assert kept(passed) == {("academic_session", "y26")}
+    assert passed.fate("academic_session", "fall") == "unchanged"
+    assert records(passed, "academic_session").loc["fall", "parent_id"] == "y26"
+
+
+def test_references_into_a_file_that_was_not_sent_are_told_once_and_held_against_nobody(
+    district: Frames,
+) -> None:
+    needed = [name for name in district if name not in ("courses", "demographics")]
+    frames = {name: district[name] for name in needed}
+    passed = passage(frames, settings(required_files=needed))
+    unchecked = passed.linked.findings[["code", "file", "severity"]]
+    assert unchecked.to_numpy().tolist() == [
+        ["references_not_checked", "courses.csv", "reported"],
+    ]
+    assert records(passed, "class")["course_id"].tolist() == ["math", "math", "art"]
+    assert set(passed.fates.values()) == {"added"}
+
+
+def test_a_mapped_school_is_found_under_the_id_of_the_delivery_and_of_the_warehouse(
+    district: Frames, warehouse: Warehouse
+) -> None:
+    renumbered = renumber(district, "south", "s-2")
+    frames = added(renumbered, "enrollments", "e3", sourcedId="e7", role="wizard")
+    known = warehouse_after(passage(renumbered, warehouse=warehouse))
+    passed = passage(changed(frames, "enrollments", "e3", role="wizard"), warehouse=known)
+    # The warehouse's e3 is at `south`; the delivery calls that school s-2.
+    assert kept(passed) == {("enrollment", "e3")}
+    assert deleted(passed) == set()
+
+
+def test_a_broken_row_of_a_mapped_school_takes_nothing_out_of_the_warehouse(
+    district: Frames, warehouse: Warehouse
+) -> None:
+    renumbered = renumber(district, "south", "s-2")
+    known = warehouse_after(passage(renumbered, warehouse=warehouse))
+    broken = broken_row(renumbered, "orgs", "s-2")
+    passed = passage(renumbered, warehouse=known, replaced=broken)
+    assert deleted(passed) == set()
+    assert kept(passed) == {("school", "south")}
+    assert passed.fate("class", "a1") == "unchanged"
+    assert passed.findings["code"].tolist() == ["row_ragged"]
+
+
+def renumber(frames: Frames, old: str, new: str) -> Frames:
+    """The district after its student information system gave a school another id."""
+    return {
+        file: frame.apply(lambda column: column.str.replace(rf"\b{old}\b", new, regex=True))
+        for file, frame in frames.items()
+    }
+
+
+def test_an_empty_warehouse_keeps_nothing(district: Frames) -> None:
+    passed = passage(changed(district, "enrollments", "e3", role="wizard"))
+    assert passed.plan.kept.empty
+    assert passed.plan.deleted.empty
+
+
+def test_a_record_is_not_changed_by_links_but_for_the_references_it_lost(district: Frames) -> None:
+    passed = passage(changed(district, "users", "ann", agentSourcedIds="gina,nobody"))
+    for name, before in passed.unique.roster.frames.items():
+        after = passed.linked.roster.frames[name]
+        if name == "student":
+            before = before.assign(contact_ids=before["contact_ids"].str.replace(",nobody", ""))
+        assert after.equals(before)

@@ -1,0 +1,261 @@
+"""The plan: what becomes of each record, of those not received too, and that the counts add up."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+
+from roster_pipeline.roster import ENROLLMENT_TYPES, RECEIVED_OUTCOMES, Roster
+from roster_pipeline.stages.attributes import empty_frame
+from roster_pipeline.stages.plan import COUNT_COLUMNS, make_plan, record_hash
+from roster_pipeline_tests.stages.passage import (
+    Frames,
+    Passage,
+    Warehouse,
+    added,
+    changed,
+    clean_roster,
+    empty_warehouse,
+    first_import,
+    known_warehouse,
+    mapped,
+    passage,
+    settings,
+    small_district,
+    warehouse_after,
+    without,
+)
+
+
+@pytest.fixture
+def district() -> Frames:
+    return small_district()
+
+
+@pytest.fixture(scope="module")
+def first() -> Passage:
+    return first_import()
+
+
+@pytest.fixture(scope="module")
+def warehouse() -> Warehouse:
+    return known_warehouse()
+
+
+def gone(passed: Passage) -> list[tuple[str, str, str]]:
+    rows = passed.plan.deleted[["enrollment_type", "source_id", "school"]].fillna("")
+    return list(rows.itertuples(index=False, name=None))
+
+
+def test_in_an_empty_warehouse_everything_is_added(first: Passage) -> None:
+    assert set(first.fates.values()) == {"added"}
+    assert first.plan.deleted.empty
+    assert first.plan.kept.empty
+
+
+def test_the_same_delivery_again_changes_nothing(district: Frames, warehouse: Warehouse) -> None:
+    passed = passage(district, warehouse=warehouse)
+    assert set(passed.fates.values()) == {"unchanged"}
+    assert passed.plan.deleted.empty
+
+
+def test_a_record_that_says_something_else_is_updated_and_only_that(
+    district: Frames, warehouse: Warehouse
+) -> None:
+    passed = passage(changed(district, "users", "ben", givenName="Benno"), warehouse=warehouse)
+    updated = {key for key, outcome in passed.fates.items() if outcome == "updated"}
+    assert updated == {("student", "ben")}
+
+
+def test_a_record_the_warehouse_does_not_hold_is_added(
+    district: Frames, warehouse: Warehouse
+) -> None:
+    frames = added(district, "enrollments", "e1", sourcedId="e9")
+    passed = passage(frames, warehouse=warehouse)
+    assert passed.counts()["enrollment"] == {"unchanged": 6, "added": 1}
+
+
+def test_a_record_that_was_not_received_is_deleted_and_what_hung_on_it(
+    district: Frames, warehouse: Warehouse
+) -> None:
+    frames = without(district, "users", "cy", "gale")
+    passed = passage(frames, warehouse=warehouse)
+    assert gone(passed) == [
+        ("student", "cy", "south"),
+        ("contact", "gale", "south"),
+        ("enrollment", "e3", "south"),
+    ]
+    # The enrollment was received, but it is rejected and the student it hung on goes.
+    assert passed.fate("enrollment", "e3") == "invalid"
+
+
+def test_a_deleted_record_that_comes_back_is_restored(
+    district: Frames, warehouse: Warehouse
+) -> None:
+    frames = without(without(district, "enrollments", "e3"), "users", "cy", "gale")
+    later = warehouse_after(passage(frames, warehouse=warehouse))
+    passed = passage(changed(district, "users", "gale", givenName="Gail"), warehouse=later)
+    restored = {key for key, outcome in passed.fates.items() if outcome == "restored"}
+    assert restored == {("student", "cy"), ("contact", "gale"), ("enrollment", "e3")}
+    assert passed.plan.deleted.empty
+
+
+def test_a_record_that_is_deleted_already_is_not_deleted_again(
+    district: Frames, warehouse: Warehouse
+) -> None:
+    frames = without(without(district, "enrollments", "e3"), "users", "cy", "gale")
+    later = warehouse_after(passage(frames, warehouse=warehouse))
+    assert passage(frames, warehouse=later).plan.deleted.empty
+
+
+def test_a_record_that_was_received_but_rejected_is_kept_and_counted_beside_the_sum(
+    district: Frames, warehouse: Warehouse
+) -> None:
+    passed = passage(changed(district, "enrollments", "e3", role="wizard"), warehouse=warehouse)
+    assert passed.counts()["enrollment"] == {"unchanged": 5, "invalid": 1, "kept": 1}
+    assert passed.received()["enrollment"] == 6
+    assert passed.plan.deleted.empty
+    assert passed.plan.kept.to_dict("records") == [
+        {"enrollment_type": "enrollment", "source_id": "e3", "school": "south"},
+    ]
+
+
+def test_a_filtered_record_that_is_active_is_deleted(
+    district: Frames, warehouse: Warehouse
+) -> None:
+    rules = settings(filters=[{"student": {"grades": {"in": ["03", "04"]}}}])
+    passed = passage(district, rules, warehouse)
+    assert passed.counts()["student"] == {"unchanged": 2, "filtered": 1, "deleted": 1}
+
+
+def test_a_person_who_changes_the_type_is_added_there_and_deleted_here(
+    district: Frames, warehouse: Warehouse
+) -> None:
+    passed = passage(changed(district, "users", "tom", role="administrator"), warehouse=warehouse)
+    assert passed.fate("admin", "tom") == "added"
+    assert gone(passed) == [("teacher", "tom", "south")]
+    assert passed.fate("enrollment", "e6") == "unchanged"
+
+
+def test_counts_are_by_type_and_school(first: Passage) -> None:
+    counts = first.plan.counts
+    assert tuple(counts.columns) == COUNT_COLUMNS
+    assert counts.astype({"school": object}).fillna("-").to_numpy().tolist() == [
+        ["school", "north", "added", 1],
+        ["school", "south", "added", 1],
+        ["academic_session", "-", "added", 2],
+        ["course", "d", "added", 1],
+        ["course", "south", "added", 1],
+        ["student", "north", "added", 2],
+        ["student", "south", "added", 1],
+        ["teacher", "north", "added", 1],
+        ["teacher", "south", "added", 1],
+        ["admin", "d", "added", 1],
+        ["contact", "north", "added", 2],
+        ["contact", "south", "added", 1],
+        ["class", "north", "added", 2],
+        ["class", "south", "added", 1],
+        ["enrollment", "north", "added", 4],
+        ["enrollment", "south", "added", 2],
+    ]
+
+
+def test_the_outcomes_of_received_records_add_up_to_what_was_received(
+    district: Frames, warehouse: Warehouse
+) -> None:
+    frames = changed(district, "users", "ann", role=None)
+    frames = added(frames, "courses", "math")
+    frames = without(frames, "orgs", "south")
+    passed = passage(frames, warehouse=warehouse)
+    assert passed.received() == passed.mapped_schools.roster.received()
+    assert sum(passed.received().values()) == 24 + 1 - 1
+    assert set(passed.plan.counts["outcome"]) <= {*RECEIVED_OUTCOMES, "deleted", "kept"}
+
+
+def test_two_records_of_one_id_in_a_type_are_an_error_of_ours(first: Passage) -> None:
+    roster = first.mapped_schools.roster
+    twice = pd.concat([roster.frames["class"]] * 2, ignore_index=True)
+    with pytest.raises(ValueError, match="one-to-one"):
+        make_plan(
+            replace(roster, frames={**roster.frames, "class": twice}), empty_warehouse().state
+        )
+
+
+def hashes(roster: Roster, name: str) -> list[str]:
+    frame = roster.frames[name].assign(extra=pd.Series(dtype=roster.ended["outcome"].dtype))
+    return record_hash(name, frame).tolist()
+
+
+def test_a_record_hash_is_sixteen_hexadecimal_digits() -> None:
+    for name in ENROLLMENT_TYPES:
+        assert all(len(h) == 16 and int(h, 16) >= 0 for h in hashes(clean_roster(), name))
+
+
+def test_record_hashes_stay_the_same_from_version_to_version() -> None:
+    # A change here makes the next import of every district an update of every record.
+    roster = clean_roster()
+    assert hashes(roster, "school")[0] == "3500decfc0f3cd3b"
+    assert hashes(roster, "student")[0] == "cc032e300531cf4d"
+    assert hashes(roster, "enrollment")[0] == "683816abc3a47f42"
+
+
+def test_a_hash_does_not_depend_on_the_row_or_the_order_of_the_columns(district: Frames) -> None:
+    turned = {
+        file: frame.iloc[::-1, [0, *range(len(frame.columns) - 1, 0, -1)]].reset_index(drop=True)
+        for file, frame in district.items()
+    }
+    forth, back = mapped(district), mapped(turned)
+    for name in ENROLLMENT_TYPES:
+        assert hashes(forth, name) == hashes(back, name)[::-1]
+
+
+OTHER = {"text": "other", "list": "other,more", "date": pd.Timestamp("2000-02-02").date()}
+
+
+@pytest.mark.parametrize(
+    ("name", "attribute"), [(n, a.name) for n, t in ENROLLMENT_TYPES.items() for a in t.attributes]
+)
+def test_a_hash_feels_each_attribute(first: Passage, name: str, attribute: str) -> None:
+    frame = first.plan.changes[name]
+    spec = ENROLLMENT_TYPES[name].attribute(attribute)
+    filled = frame.assign(**{attribute: frame[attribute].ffill().bfill()})
+    value = OTHER.get(spec.kind, False)
+    other = frame.assign(
+        **{attribute: pd.Series(value, frame.index).astype(frame[attribute].dtype)}
+    )
+    blank = frame.assign(**{attribute: pd.Series(pd.NA, frame.index, dtype=frame[attribute].dtype)})
+    three = [record_hash(name, f) for f in (filled, other, blank)]
+    assert (three[1] != three[2]).all()
+    if frame[attribute].notna().any():
+        assert (three[0] != three[1]).all()
+        assert (three[0] != three[2]).all()
+
+
+def test_a_hash_feels_an_own_attribute_and_the_id(first: Passage) -> None:
+    frame = first.plan.changes["student"]
+    plain = record_hash("student", frame)
+    assert (record_hash("student", frame.assign(extra="{}")) != plain).all()
+    assert (record_hash("student", frame.assign(source_id="x")) != plain).all()
+
+
+def test_a_value_that_moves_to_the_next_attribute_changes_the_hash(first: Passage) -> None:
+    frame = first.plan.changes["student"]
+    moved = frame.assign(first_name=frame["middle_name"], middle_name=frame["first_name"])
+    assert (record_hash("student", frame) != record_hash("student", moved)).all()
+
+
+def test_a_type_without_records_has_a_plan_too() -> None:
+    frames = {name: empty_frame(t) for name, t in ENROLLMENT_TYPES.items()}
+    plan = make_plan(Roster(frames), empty_warehouse().state)
+    assert plan.counts.empty
+    assert plan.deleted.empty
+    assert all(frame.empty for frame in plan.changes.values())
+
+
+def test_types_that_vanish_altogether_are_deleted_whole(warehouse: Warehouse) -> None:
+    frames = {name: empty_frame(t) for name, t in ENROLLMENT_TYPES.items()}
+    plan = make_plan(Roster(frames), warehouse.state)
+    assert len(plan.deleted) == 24
+    assert set(plan.counts["outcome"]) == {"deleted"}
