@@ -25,6 +25,8 @@ class Finding:
     file, row, field: where the district finds it: the file, the row as a spreadsheet shows it
         (the header is row 1) and the header of the column.
     attribute: our name of that column.
+    cause: where this is the consequence of another record's fault, that record, as
+        `enrollment_type/source_id`; the first of the chain, which is the one to mend.
     severity: `fatal` (the delivery is refused), `skipped` (the record is left out),
         `reported` (the record goes in; an optional value may have been dropped).
     """
@@ -41,6 +43,7 @@ class Finding:
     school: str | None = None
     enrollment_type: str | None = None
     attribute: str | None = None
+    cause: str | None = None
 
 
 FINDING_COLUMNS = (
@@ -56,6 +59,7 @@ FINDING_COLUMNS = (
     "severity",
     "message",
     "how_to_fix",
+    "cause",
 )
 assert set(FINDING_COLUMNS) == {f.name for f in fields(Finding)}
 
@@ -737,6 +741,14 @@ _code(
 )
 
 _code(
+    "email_malformed",
+    "complete_roster",
+    "reported",
+    "An e-mail that cannot be one",
+    "The {noun}'s email has not the form of an address.",
+    "Correct {field} in this row.",
+)
+_code(
     "mapped_header_missing",
     "mapped_roster",
     "fatal",
@@ -850,12 +862,14 @@ def tell(
     attribute: str | None = None,
     severity: Severity | None = None,
     message: pd.Series[str] | None = None,
+    cause: pd.Series[str] | None = None,
     **words: object,
 ) -> pd.DataFrame:
     """One finding of `code` for each of `rows`.
 
     rows: columns file, row, source_id and, where they are known, school and enrollment_type.
     message: one sentence a row, aligned with `rows`, where the code's template cannot say it.
+    cause: the record each is a consequence of, aligned with `rows`.
     words: what the code's sentences name. Returns a frame with FINDING_COLUMNS.
     """
     if rows.empty:
@@ -870,6 +884,7 @@ def tell(
         "severity": severity or spec.severity,
         "message": None if message is not None else spec.message.format(**words),
         "how_to_fix": spec.how_to_fix.format(**words),
+        "cause": None,
     }
     told = pd.DataFrame(
         {name: pd.Series(value, rows.index, dtype=TEXT) for name, value in constant.items()}
@@ -878,6 +893,8 @@ def tell(
         told[column] = rows[column] if column in rows else pd.Series(pd.NA, rows.index, dtype=TEXT)
     if message is not None:
         told["message"] = message
+    if cause is not None:
+        told["cause"] = cause
     return told[list(FINDING_COLUMNS)]
 
 
@@ -890,6 +907,7 @@ def tell_records(
     *,
     severity: Severity | None = None,
     message: pd.Series[str] | None = None,
+    cause: pd.Series[str] | None = None,
     **words: object,
 ) -> pd.DataFrame:
     """One finding of `code` about an attribute of each of `records`, rows of a type's frame.
@@ -912,6 +930,7 @@ def tell_records(
         attribute=attribute,
         severity=severity,
         message=message,
+        cause=cause,
         noun=noun,
         **words,
     )

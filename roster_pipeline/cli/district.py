@@ -20,6 +20,9 @@ def add(
     district_id: DistrictArgument,
     name: Annotated[str, typer.Option(help="What people call it.")],
     timezone: Annotated[str, typer.Option(help="An IANA time zone.")] = "UTC",
+    auto_map: Annotated[
+        bool, typer.Option(help="Match or make schools by themselves; else the import waits.")
+    ] = True,
 ) -> None:
     """Write a district's file, with comments, and make its landing zone."""
     from pydantic import ValidationError
@@ -30,7 +33,7 @@ def add(
     settings = load_settings()
     prepare_home(settings)
     try:
-        path = add_district(settings.districts, district_id, name, timezone)
+        path = add_district(settings.districts, district_id, name, timezone, auto_map=auto_map)
     except ValidationError as error:
         first = error.errors()[0]
         allowed = first["msg"].removeprefix("Value error, ")
@@ -111,7 +114,12 @@ def show(district_id: DistrictArgument, format: FormatOption = Format.table) -> 
         settings = load_district(load_settings().districts, district_id)
     except (UnknownDistrict, DistrictFileError) as error:
         fail(str(error), 2)
-    told = {"district": district_id, **settings.model_dump(mode="json")}
+    told = {"district": district_id, **settings.model_dump(mode="json", exclude={"apps"})}
+    # An app says only what it sets anew.
+    told["apps"] = {
+        app: getattr(settings.apps, app).model_dump(mode="json", exclude_unset=True)
+        for app in settings.active_apps()
+    }
     if format is Format.json:
         print_json(told)
     else:
@@ -136,3 +144,11 @@ def check(district_id: DistrictArgument, format: FormatOption = Format.table) ->
         print_json({"district": district_id, "mistakes": mistakes})
         raise typer.Exit(2 if mistakes else 0)
     console().print(f"The settings of {district_id} are in order.")
+
+
+@app.command()
+def schema() -> None:
+    """The JSON Schema of a district's file, for editors that complete and check YAML by it."""
+    from roster_pipeline.districts.settings import DistrictSettings
+
+    print_json(DistrictSettings.model_json_schema())

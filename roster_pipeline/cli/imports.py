@@ -14,6 +14,7 @@ from roster_pipeline.cli.output import Format, FormatOption, console, fail, prin
 from roster_pipeline.settings import load_settings, prepare_home
 
 if TYPE_CHECKING:
+    import pandas as pd
     from sqlalchemy import Engine
 
     from roster_pipeline.reports.summary import ImportSummary
@@ -275,6 +276,9 @@ def findings(
     ] = None,
     code: Annotated[str | None, typer.Option(help="Only of this code.")] = None,
     school: Annotated[str | None, typer.Option(help="Only of this school's records.")] = None,
+    causes: Annotated[
+        bool, typer.Option(help="The root causes, in the order in which to mend them.")
+    ] = False,
     csv: Annotated[
         Path | None,
         typer.Option("--csv", help="Write all of them into this file, for a spreadsheet."),
@@ -296,6 +300,9 @@ def findings(
             )
     except ledger.UnknownImport as error:
         fail(str(error), 2)
+    if causes:
+        _print_causes(found, format)
+        return
     if csv is not None or format is FindingsFormat.csv:
         from roster_pipeline.reports.spreadsheet import spreadsheet_csv
 
@@ -367,3 +374,24 @@ def _school_label(
         return f"{source_id} (no school)"
     shared = sum(other == name for other, _ in schools) > 1
     return f"{name} ({source_id})" if shared else name
+
+
+def _print_causes(found: pd.DataFrame, format: FindingsFormat) -> None:
+    """Root causes for a person or a program."""
+    from roster_pipeline.reports.causes import root_causes
+
+    causes = root_causes(found)
+    if format is FindingsFormat.json:
+        print_json([cause.as_json() for cause in causes])
+        return
+    out = console()
+    if not causes:
+        out.print("No record was left out.")
+        return
+    rows = [[c.weight, c.in_words(), _first(c.roots)] for c in causes]
+    out.print(table(["fell with it", "what to mend, in this order", "ids"], rows))
+
+
+def _first(words: tuple[str, ...], shown: int = 5) -> str:
+    """The first of many words."""
+    return ", ".join(words[:shown]) + (" …" if len(words) > shown else "")

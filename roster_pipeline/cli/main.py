@@ -9,7 +9,7 @@ import os
 
 import typer
 
-from roster_pipeline.cli import db, decisions, district, history, imports, inspect, schools
+from roster_pipeline.cli import db, decisions, district, filters, history, imports, inspect, schools
 from roster_pipeline.cli.output import fail
 from roster_pipeline.settings import SettingsError, load_settings, prepare_home
 
@@ -27,6 +27,7 @@ decisions.add_commands(app)
 history.add_commands(app)
 imports.add_commands(app)
 app.command()(inspect.inspect)
+app.command()(filters.filter_preview)
 
 
 @app.command()

@@ -41,6 +41,7 @@ from roster_pipeline.stages.filters import filter_records
 from roster_pipeline.stages.links import link_records
 from roster_pipeline.stages.parse import parse
 from roster_pipeline.stages.plan import make_plan
+from roster_pipeline.stages.sanity import look_for_oddities
 from roster_pipeline.stages.schools import (
     decide_schools,
     ignore_schools,
@@ -96,22 +97,22 @@ def _asset(
 @contextmanager
 def _booked(
     context: dg.AssetExecutionContext, warehouse: WarehouseResource, import_id: int
-) -> Iterator[None]:
+) -> Iterator[ledger.Import]:
     """Close the import when a stage cannot go on: as refused with its findings, or as failed.
 
     Raises Failure up front when the import has ended: its books are closed, and a stage of it that
     is materialised again by itself must not write into them.
     """
     with reading(warehouse.engine) as conn:
-        status = ledger.get_import(conn, import_id).status
-    if status != "running":
+        imported = ledger.get_import(conn, import_id)
+    if imported.status != "running":
         raise dg.Failure(
-            f"Import {import_id} has ended as {status}. Run the job import_roster, or materialise "
+            f"Import {import_id} has ended as {imported.status}. Run the job import_roster, or materialise "
             "all assets from landing_snapshot on: that opens a new import.",
             allow_retries=False,
         )
     try:
-        yield
+        yield imported
     except DeliveryRefused as refusal:
         _refuse(context, warehouse, import_id, refusal)
     except Exception as error:
@@ -148,6 +149,14 @@ def _refuse(
         metadata={"import_id": import_id, "findings": f"roster findings {import_id}"},
         allow_retries=False,
     ) from None
+
+
+def _app(engine: Engine, config: ImportConfig) -> str:
+    """The import app a delivery comes by; of an import that is resumed, the one it came by."""
+    if config.resume is None:
+        return config.app
+    with reading(engine) as conn:
+        return ledger.get_import(conn, config.resume).app
 
 
 def _begin(
@@ -211,15 +220,18 @@ def _run_stage(
     warehouse: WarehouseResource,
     before: StagedRoster,
     stage: Callable[[Roster, DistrictSettings], Outcome],
+    further_checks: Callable[[Roster], list[dg.AssetCheckResult]] = lambda _: [],
 ) -> dg.MaterializeResult:
     """A stage that needs only the roster and the district's settings."""
-    with _booked(context, warehouse, before.import_id):
-        settings = house.district(checked_district(context.partition_key))
+    with _booked(context, warehouse, before.import_id) as imported:
+        settings = house.district(checked_district(context.partition_key)).for_app(imported.app)
         started = time.perf_counter()
         outcome = stage(before.roster, settings)
         seconds = time.perf_counter() - started
         name = context.asset_key.path[-1]
-        return _result(name, outcome, before.import_id, warehouse, seconds)
+        result = _result(name, outcome, before.import_id, warehouse, seconds)
+        told = [*(result.check_results or ()), *further_checks(outcome.roster)]
+        return result._replace(check_results=told)
 
 
 @_asset(
@@ -238,7 +250,8 @@ def landing_snapshot(
     """Takes the delivery in; ends the import as `unchanged` when nothing is new in it."""
     settings = house.settings()
     district_id = checked_district(context.partition_key)
-    identity = settings_hash(house.district(district_id), house.suites())
+    chosen = house.district(district_id).for_app(_app(warehouse.engine, config))
+    identity = settings_hash(chosen, house.suites(), datetime.now(chosen.zone).date())
     imported = _begin(warehouse.engine, district_id, config, context.run.run_id, identity)
     import_id = imported.id
     context.instance.add_run_tags(context.run.run_id, {IMPORT_TAG: str(import_id)})
@@ -258,7 +271,7 @@ def landing_snapshot(
             package = intake.open_delivery(delivery)
             missing = missing_files(
                 package,
-                house.district(district_id).required_files,
+                chosen.required_files,
                 first=last is None,
                 every_time=imported.app == "csv_upload",
                 manifest_first=imported.app == "sftp",
@@ -310,7 +323,7 @@ def parsed_roster(
 ) -> dg.MaterializeResult:
     """Parses the archived delivery."""
     import_id = landing_snapshot.import_id
-    with _booked(context, warehouse, import_id):
+    with _booked(context, warehouse, import_id) as imported:
         snapshot, archive = landing_snapshot, house.settings().archive
         district_id = checked_district(context.partition_key)
         started = time.perf_counter()
@@ -318,7 +331,7 @@ def parsed_roster(
             delivery = read_delivery(intake.open_delivery(snapshot.delivery))
             base = load_base(archive, district_id, snapshot.base_hash)
             effective = apply_delivery(delivery, base)
-        parsed = parse(effective, house.district(district_id))
+        parsed = parse(effective, house.district(district_id).for_app(imported.app))
         seconds = time.perf_counter() - started
         intake.keep(snapshot.delivery)
         effective_id = effective_hash(snapshot.sources)
@@ -415,14 +428,18 @@ def unique_roster(
 
 
 def _decisions(
-    warehouse: WarehouseResource, house: HouseResource, district_id: str, roster: Roster
+    warehouse: WarehouseResource,
+    house: HouseResource,
+    district_id: str,
+    imported: ledger.Import,
+    roster: Roster,
 ) -> pd.DataFrame:
     with reading(warehouse.engine) as conn:
         return decide_schools(
             roster.frames["school"],
             known_schools(conn, district_id),
             read_mappings(conn, district_id),
-            house.district(district_id).schools,
+            house.district(district_id).for_app(imported.app).schools,
         )
 
 
@@ -431,7 +448,7 @@ def _decisions(
     "linked_roster",
     "Records all of whose references lead to a record that will be active.",
     {"pandas", "parquet"},
-    check_specs=checks.finding_specs("linked_roster"),
+    check_specs=[*checks.finding_specs("linked_roster"), checks.IS_PLAUSIBLE],
 )
 def linked_roster(
     context: dg.AssetExecutionContext,
@@ -441,17 +458,18 @@ def linked_roster(
 ) -> dg.MaterializeResult:
     """Resolves references, against the delivery and what stays in the warehouse; what is of an
     ignored school has left before."""
-    with _booked(context, warehouse, unique_roster.import_id):
+    with _booked(context, warehouse, unique_roster.import_id) as imported:
         district_id = checked_district(context.partition_key)
         with reading(warehouse.engine) as conn:
             state = read_state(conn, district_id)
-        decisions = _decisions(warehouse, house, district_id, unique_roster.roster)
+        decisions = _decisions(warehouse, house, district_id, imported, unique_roster.roster)
     return _run_stage(
         context,
         house,
         warehouse,
         unique_roster,
         lambda r, _: link_records(ignore_schools(r, decisions), state, decisions),
+        lambda r: [checks.evaluate_oddities(look_for_oddities(r))],
     )
 
 
@@ -472,8 +490,8 @@ def school_mapped_roster(
     """Maps organisations to schools; where one waits for a person, the import waits too."""
     district_id = checked_district(context.partition_key)
     import_id, received = linked_roster.import_id, linked_roster.roster.frames["school"]
-    with _booked(context, warehouse, import_id):
-        decisions = _decisions(warehouse, house, district_id, linked_roster.roster)
+    with _booked(context, warehouse, import_id) as imported:
+        decisions = _decisions(warehouse, house, district_id, imported, linked_roster.roster)
         with warehouse.engine.begin() as conn:
             told = tell_schools(received, decisions, known_schools(conn, district_id))
             ledger.record_findings(conn, import_id, told)
@@ -523,12 +541,11 @@ def sync_plan(
     """Compares the roster with the warehouse; a plan that must be seen first goes no further."""
     import_id, roster = school_mapped_roster.import_id, school_mapped_roster.roster
     district_id = checked_district(context.partition_key)
-    with _booked(context, warehouse, import_id):
-        rules = house.district(district_id).hold
+    with _booked(context, warehouse, import_id) as imported:
+        rules = house.district(district_id).for_app(imported.app).hold
         with reading(warehouse.engine) as conn:
             state = read_state(conn, district_id)
             base = ledger.last_accepted(conn, district_id)
-            imported = ledger.get_import(conn, import_id)
             plan = make_plan(roster, state)
             review = review_plan(conn, imported, plan, roster.school_decisions, state, rules)
             changes = attribute_changes(conn, district_id, review.plan)

@@ -7,6 +7,7 @@ error and blocks. A check shows ids, files, rows and rules, never a person's dat
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import dagster as dg
@@ -15,6 +16,7 @@ import pandas as pd
 from roster_pipeline.defs.partitions import DISTRICTS
 from roster_pipeline.findings import CODES
 from roster_pipeline.roster import RECEIVED_OUTCOMES
+from roster_pipeline.stages.sanity import Oddity
 from roster_pipeline.warehouse.review import Review
 
 SHOWN_FINDINGS = 20
@@ -97,6 +99,38 @@ def _plain_rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
         {str(k): v if isinstance(v, int) else str(v) for k, v in row.items()}
         for row in frame.to_dict("records")
     ]
+
+
+IS_PLAUSIBLE = _spec(
+    "is_plausible",
+    "linked_roster",
+    "Students have classes, classes have teachers, and so on: what is allowed but rarely meant.",
+)
+
+
+def evaluate_oddities(oddities: Sequence[Oddity]) -> dg.AssetCheckResult:
+    """Warn of oddities, each with its number and the first ids."""
+    there = [oddity for oddity in oddities if len(oddity.source_ids)]
+    metadata: dict[str, Any] = {oddity.says: len(oddity.source_ids) for oddity in there}
+    if there:
+        metadata["whose"] = dg.MetadataValue.table(
+            [
+                dg.TableRecord(
+                    {
+                        "what": oddity.says,
+                        "records": len(oddity.source_ids),
+                        "first ids": ", ".join(oddity.source_ids.head(SHOWN_FINDINGS)),
+                    }
+                )
+                for oddity in there
+            ]
+        )
+    return dg.AssetCheckResult(
+        passed=not there,
+        check_name=IS_PLAUSIBLE.name,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata=metadata,
+    )
 
 
 COUNTS_ADD_UP = _spec(

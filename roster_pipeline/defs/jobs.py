@@ -50,7 +50,7 @@ def undo_op(
         if ledger.get_import(conn, config.import_id).district_id != district_id:
             raise dg.Failure(f"Import {config.import_id} is not of {district_id}.")
     import_id = ledger.start_import(
-        warehouse.engine, district_id, "undo", context.run_id, False, "", now
+        warehouse.engine, district_id, ledger.UNDO, context.run_id, False, "", now
     )
     context.instance.add_run_tags(context.run_id, {IMPORT_TAG: str(import_id)})
     try:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from roster_pipeline.districts.settings import DistrictSettings, is_district_id
+from roster_pipeline.districts.settings import DistrictSettings, Sections, is_district_id
 from roster_pipeline.oneroster.standard import DATA_FILES, GRADES
 from roster_pipeline.roster import ENROLLMENT_TYPES
 from roster_pipeline.stages.attributes import DEFAULT_SOURCES
@@ -43,9 +43,25 @@ timezone: {timezone}
 # filters:
 #   - student: {{grades: {{in: [KG, "01", "02", "03", "04", "05"]}}}}
 
+# Beside the built-in ones (e-mail and SIS id among students, teachers and admins), what no two
+# records may share. on_duplicate: report, skip_all or keep_first.
+# uniqueness:
+#   student: [{{attributes: [state_id], on_duplicate: report}}]
+
+# How deliveries come; an app that is not named is not active. Each may set any section anew.
+# apps:
+#   sftp: {{server: hosted, trigger: [on_arrival, schedule]}}
+#   csv_upload: {{}}
+
+# When to import by the clock: daily, weekdays, or weekly with days; in the time zone above.
+# schedule: {{when: weekdays, at: "02:00", until: 2027-06-30}}
+
+# Who gets the daily digest, and who is told at once when something needs a person.
+# notifications: {{digest: [roster@springfield.example], alerts: [it@springfield.example]}}
+
 # Schools the warehouse does not know: auto_map finds them by identifier or name, else makes a new
 # one; all_missing_as_new makes a new one; without either the import waits: `roster schools {id}`.
-schools: {{auto_map: true, all_missing_as_new: false}}
+schools: {{auto_map: {auto_map}, all_missing_as_new: false}}
 
 # An import waits for `roster approve` when it would update or delete more of a type than this share
 # (in percent), delete more of one school, or leave out more rows with faults. preview: every import
@@ -111,11 +127,21 @@ def district_path(folder: Path, district_id: str) -> Path:
     raise UnknownDistrict(f"There is no district {district_id!r} in {folder}; {hint}")
 
 
-def load_district(folder: Path, district_id: str) -> DistrictSettings:
-    """The settings of a district. Raises UnknownDistrict or DistrictFileError."""
+def load_district(
+    folder: Path, district_id: str, *, filters: Sequence[str] | None = None
+) -> DistrictSettings:
+    """The settings of a district. Raises UnknownDistrict or DistrictFileError.
+
+    filters: filter rules in YAML to be tried in the place of the file's; lines in mistakes about
+    them are those of a file that ends with them.
+    """
     path = district_path(folder, district_id)
     try:
         text = path.read_text(encoding="utf-8")
+        if filters:
+            kept = {k: v for k, v in yaml.safe_load(text).items() if k != "filters"}
+            rules = [yaml.safe_load(rule) for rule in filters]
+            text = yaml.safe_dump({**kept, "filters": rules}, sort_keys=False, allow_unicode=True)
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         content = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError) as error:
@@ -162,10 +188,20 @@ def _repeated_keys(node: yaml.Node | None, loc: tuple[Any, ...] = ()) -> Iterato
             yield from _repeated_keys(value, place)
 
 
-def _unknown_words(
-    settings: DistrictSettings,
-) -> Iterator[tuple[tuple[str | int, ...], str, list[str]]]:
+Place = tuple[str | int, ...]
+
+
+def _unknown_words(settings: DistrictSettings) -> Iterator[tuple[Place, str, list[str]]]:
     """Words whose vocabulary is ours, not the schema's: (place, word, allowed words)."""
+    yield from _unknown_in_sections(settings)
+    for app in settings.active_apps():
+        own: set[str] = getattr(settings.apps, app).model_fields_set
+        for place, word, allowed in _unknown_in_sections(settings.for_app(app)):
+            if place[0] in own:
+                yield ("apps", app, *place), word, allowed
+
+
+def _unknown_in_sections(settings: Sections) -> Iterator[tuple[Place, str, list[str]]]:
     types = list(ENROLLMENT_TYPES)
     for index, file in enumerate(settings.required_files):
         if file not in DATA_FILES:
@@ -208,7 +244,7 @@ def _unknown_words(
                                 yield (*place, condition), str(word), [f'"{g}"' for g in GRADES]
 
 
-def _attributes(settings: DistrictSettings, enrollment_type: str) -> list[str]:
+def _attributes(settings: Sections, enrollment_type: str) -> list[str]:
     """The attributes a type has in this district, the district's own last."""
     default = DEFAULT_SOURCES.get(enrollment_type, {})
     return list(dict.fromkeys([*default, *settings.attributes.get(enrollment_type, {})]))
@@ -231,16 +267,21 @@ def _mistake(node: yaml.Node | None, content: Any, error: dict[str, Any]) -> Mis
 
 
 def _keys_at(loc: tuple[Any, ...]) -> list[str]:
-    """The keys a model allows at a place: those of the district, of a section that is a model of
-    its own, or of a domain of uniqueness."""
-    from roster_pipeline.stages.uniqueness import Domain
+    """The keys the model at a place allows: of the district, an app, a section, or an item."""
+    model: type[BaseModel] = DistrictSettings
+    for part in loc:
+        field = model.model_fields.get(str(part))
+        inner = next(_models_in(field.annotation), None) if field else None
+        model = inner or model
+    return list(model.model_fields)
 
-    section: object = DistrictSettings
-    if loc:
-        section = DistrictSettings.model_fields[str(loc[0])].annotation
-    if isinstance(section, type) and issubclass(section, BaseModel):
-        return list(section.model_fields)
-    return list(Domain.model_fields)
+
+def _models_in(annotation: object) -> Iterator[type[BaseModel]]:
+    """The models somewhere in a type: that of an optional section, of a list's items."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from _models_in(inner)
 
 
 def _nearest(word: str, allowed: list[str]) -> str:
@@ -277,9 +318,14 @@ def _line(node: yaml.Node | None, loc: tuple[Any, ...]) -> int:
     return line
 
 
-def add_district(folder: Path, district_id: str, name: str, timezone: str) -> Path:
-    """Write a district's file with comments. Raises ValueError when the id or the time zone is
-    not allowed, FileExistsError when the district has a file."""
+def add_district(
+    folder: Path, district_id: str, name: str, timezone: str, *, auto_map: bool = True
+) -> Path:
+    """Write a district's file with comments and the recommended settings.
+
+    Raises ValueError when the id or the time zone is not allowed, FileExistsError when the district
+    has a file.
+    """
     if not is_district_id(district_id):
         raise ValueError(
             f"{district_id!r} cannot be a district's id; it must be 2 to 63 small letters, digits "
@@ -292,6 +338,7 @@ def add_district(folder: Path, district_id: str, name: str, timezone: str) -> Pa
         name=yaml.safe_dump(settings.name, allow_unicode=True).strip().removesuffix("\n..."),
         timezone=settings.timezone,
         files=", ".join(DATA_FILES),
+        auto_map=str(auto_map).lower(),
     )
     with path.open("x", encoding="utf-8") as stream:
         stream.write(text)

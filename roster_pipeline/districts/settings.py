@@ -5,12 +5,19 @@ from __future__ import annotations
 import difflib
 import hashlib
 import re
-from typing import Annotated
+from datetime import date
+from typing import Annotated, Literal
 from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import AfterValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from roster_pipeline import __version__
+from roster_pipeline.districts.sections import (
+    ForeignServer,
+    NotificationSettings,
+    ScheduleSettings,
+    Trigger,
+)
 from roster_pipeline.stages.attributes import AttributeSettings
 from roster_pipeline.stages.data_requirements import DataRequirementSettings, Suites
 from roster_pipeline.stages.filters import FilterSettings
@@ -19,6 +26,7 @@ from roster_pipeline.stages.parse import ParseSettings
 from roster_pipeline.stages.schools import SchoolSettings
 from roster_pipeline.stages.uniqueness import UniquenessSettings
 
+_NOT_OF_THE_RESULT = {"name", "timezone", "apps", "hold", "schedule", "notifications"}
 DISTRICT_ID = re.compile(r"[a-z][a-z0-9-]{1,62}")
 
 
@@ -35,7 +43,7 @@ def _timezone(name: str) -> str:
     return name
 
 
-class DistrictSettings(
+class Sections(
     ParseSettings,
     AttributeSettings,
     DataRequirementSettings,
@@ -43,13 +51,60 @@ class DistrictSettings(
     UniquenessSettings,
     SchoolSettings,
     HoldSettings,
+    ScheduleSettings,
+    NotificationSettings,
 ):
-    """One district: what it is called, and what each stage does with its deliveries."""
+    """What a district may set, and each of its import apps may set anew."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SftpApp(Sections):
+    """Deliveries by SFTP: on our server or the district's, taken on arrival, by the clock, or,
+    with neither, by hand only."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    server: Literal["hosted"] | ForeignServer = "hosted"
+    trigger: tuple[Trigger, ...] = ("on_arrival", "schedule")
+
+
+class CsvUploadApp(Sections):
+    """Deliveries handed over directly."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Apps(BaseModel):
+    """The import apps a district has; one that is not named is not active."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sftp: SftpApp | None = None
+    csv_upload: CsvUploadApp | None = None
+
+
+class DistrictSettings(Sections):
+    """One district: what it is called, how deliveries come, and what each stage does with them."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(min_length=1)
     timezone: Annotated[str, AfterValidator(_timezone)] = "UTC"
+    apps: Apps = Apps(sftp=SftpApp(), csv_upload=CsvUploadApp())
+
+    def active_apps(self) -> list[str]:
+        """The import apps this district has."""
+        return [name for name in Apps.model_fields if getattr(self.apps, name) is not None]
+
+    def for_app(self, app: str) -> DistrictSettings:
+        """The settings under which a delivery of an app is imported: what the app sets itself
+        stands instead of the district's."""
+        own: Sections | None = getattr(self.apps, app, None)
+        if own is None:
+            return self
+        chosen = own.model_fields_set & Sections.model_fields.keys()
+        return self.model_copy(update={name: getattr(own, name) for name in chosen})
 
     @property
     def zone(self) -> ZoneInfo:
@@ -57,10 +112,13 @@ class DistrictSettings(
         return ZoneInfo(self.timezone)
 
 
-def settings_hash(settings: DistrictSettings, suites: Suites) -> str:
+def settings_hash(settings: DistrictSettings, suites: Suites, today: date) -> str:
     """What an import's identity takes from the settings: 64 hexadecimal digits over all that can
-    change its result (the name, the time zone and when it is held do not), the suites, and the
-    program's version."""
-    told = settings.model_dump_json(exclude={"name", "timezone", "hold"})
+    change its result (what it is called, how it came, when it is held and who is told do not), the
+    suites, the program's version, and the district's date where a filter goes by it. To be taken of
+    the settings for the import's app."""
+    told = settings.model_dump_json(exclude=_NOT_OF_THE_RESULT)
     content = "\n".join([__version__, told, repr(sorted(suites.by_type.items()))])
+    if any(condition in told for condition in ('"is_past"', '"is_future"')):
+        content += f"\n{today}"
     return hashlib.sha256(content.encode()).hexdigest()

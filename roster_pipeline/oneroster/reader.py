@@ -123,9 +123,6 @@ def _check_header(
     file: str, name: str, version: Version, header: list[str], columns: list[str]
 ) -> tuple[FileSpec, list[Finding]]:
     """The version's table that fits a file's header, and what is to be told of the header."""
-    doubled = next((c for c in columns if columns.count(c) > 1), None)
-    if doubled is not None:
-        raise DeliveryRefused([finding("header_doubled", file=file, row=1, field=doubled)])
     claimed = version.files[name]
     others = [v for v in VERSIONS.values() if v is not version and name in v.files]
     fitting = [version, *others]
@@ -133,9 +130,14 @@ def _check_header(
     if not fitting:
         words = {
             "missing": ", ".join(_missing(claimed, columns, required=True)),
-            "found": _some(header),
+            "found": _some(header)
+            if set(columns) & set(_names_of_headers(name).values())
+            else _NONE,
         }
         raise DeliveryRefused([finding("header_missing", file=file, row=1, **words)])
+    doubled = next((c for c in columns if columns.count(c) > 1), None)
+    if doubled is not None:
+        raise DeliveryRefused([finding("header_doubled", file=file, row=1, field=doubled)])
     used = fitting[0]
     spec = used.files[name]
     told = []
@@ -157,6 +159,10 @@ def _check_header(
     if order != [c for c in written if c in order] or columns[: len(order)] != order:
         told.append(finding("header_order", file=file, row=1))
     return spec, told
+
+
+_NONE = "none of the standard's"
+"""Said of a header that may well be a row of data, which is not to be repeated in a message."""
 
 
 def _some(words: list[str]) -> str:

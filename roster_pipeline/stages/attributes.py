@@ -137,6 +137,10 @@ def _attribute_name(name: str) -> str:
     return name
 
 
+_USER_ID = "userIds."
+"""`users.userIds.FED` reads the identifier of type FED."""
+
+
 class AttributeSettings(BaseModel):
     """By enrollment type: attribute ← `file.header` (the file may be left out). An attribute the
     type does not have is the district's own and is kept in `extra`."""
@@ -255,6 +259,8 @@ def _map_type(
         tab = joined if file == "demographics" and second is not None else rows
         if header in _headers(tab):
             values = tab[header]
+        elif header.startswith(_USER_ID) and "userIds" in tab:
+            values = _user_id(tab["userIds"], header.removeprefix(_USER_ID))
         else:
             _refuse_header(enrollment_type, attribute, source, tab)
         kind = known.get(attribute, "text")
@@ -297,6 +303,16 @@ def empty_frame(enrollment_type: EnrollmentType, attributes: Iterable[str] = ())
     if enrollment_type.name == "student":
         dtypes["demographics_row"] = INTEGER
     return pd.DataFrame({name: pd.Series([], dtype=dtype) for name, dtype in dtypes.items()})
+
+
+def _user_id(user_ids: pd.Series[str], kind: str) -> pd.Series[str]:
+    """The identifier of one type in `{LDAP:12},{FED:34}` (OneRoster, users.userIds), null where
+    there is none."""
+    pattern = r"\{" + re.escape(kind) + r":(?P<id>[^}]*)\}"
+    found = pc.struct_field(pc.extract_regex(pa.array(user_ids, pa.string()), pattern), "id")
+    return _series(
+        pc.if_else(pc.equal(found, ""), pa.scalar(None, pa.string()), found), user_ids.index
+    )
 
 
 def _refuse_header(

@@ -108,6 +108,8 @@ def _effective(
     chosen = settings.data_requirements.get(name, {})
     expectations = [
         _with_choice(e, chosen.get(e["kwargs"]["column"], e["meta"]["on_missing"]))
+        if e["type"] == NOT_NULL
+        else e
         for e in suite["expectations"]
     ]
     required = {e["kwargs"]["column"] for e in expectations if e["type"] == NOT_NULL}

@@ -135,13 +135,12 @@ def _deletion(
     name: str, deleted: int, plan: SyncPlan, known: Known, rules: HoldRules
 ) -> list[Reason]:
     total = known.total(name)
-    share = f"{deleted:,} of {total:,} {nouns(name)} ({_percent(deleted, total)})"
-    where = _where(name, deleted, plan, known)
     if 0 < total == deleted:
-        text = f"It deletes every one of the {total:,} {nouns(name)}{where}."
-        return [Reason("empty", text)]
+        return [Reason("empty", f"It deletes every one of the {total:,} {nouns(name)}.")]
     if _over(deleted, total, rules.delete_percent, rules):
+        share = f"{deleted:,} of {total:,} {nouns(name)} ({_percent(deleted, total)})"
         limit = f"over the {_number(rules.delete_percent)} % limit"
+        where = _where(name, deleted, plan, known)
         return [Reason("delete", f"It deletes {share}, {limit}{where}.")]
     return []
 
@@ -157,7 +156,8 @@ def _where(name: str, deleted: int, plan: SyncPlan, known: Known) -> str:
     missing = ", which is missing from orgs.csv" if school in _missing_schools(plan) else ""
     rest, others = deleted - number, known.total(name) - known.at(name, school)
     without = f"; without it: {_percent(rest, others)}" if others else ""
-    return f"; {number:,} of them in {known.school(school)}{missing}{without}"
+    which = "all" if number == deleted else f"{number:,}"
+    return f"; {which} of them in {known.school(school)}{missing}{without}"
 
 
 def _missing_schools(plan: SyncPlan) -> set[str]:
@@ -272,7 +272,9 @@ def rekey_causes(pairs: pd.DataFrame, deleted: int, known: Known) -> list[str]:
     if len(pairs) < FEWEST_PAIRS:
         return []
     at = pairs["school"].value_counts()
-    school = f", {int(at.iloc[0]):,} of them in {known.school(str(at.index[0]))}" if at.size else ""
+    top = int(at.iloc[0]) if at.size else 0
+    which = "all" if top == len(pairs) else f"{top:,}"
+    school = f"; {which} of them in {known.school(str(at.index[0]))}" if top else ""
     return [
         f"Ids seem to have changed: {len(pairs):,} of the {deleted:,} people who would be deleted "
         f"agree with one who would be added, in name and birth date or in e-mail{school}."

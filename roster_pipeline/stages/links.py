@@ -23,6 +23,8 @@ from roster_pipeline.roster import (
     Attribute,
     EnrollmentType,
     Roster,
+    first_element,
+    lookup,
 )
 from roster_pipeline.stages.filters import list_elements
 
@@ -39,6 +41,7 @@ def link_records(
     """
     known_orgs = _rejected_organizations(roster, warehouse)
     living = {"organization": pd.concat([roster.organizations["source_id"], known_orgs])}
+    causes = _Causes(roster)
     told: list[pd.DataFrame] = []
     kept: list[pd.DataFrame] = []
     for enrollment_type in ENROLLMENT_TYPES.values():
@@ -46,7 +49,7 @@ def link_records(
         living[name] = roster.frames[name]["source_id"]
         for attribute in enrollment_type.references:
             if _checkable(attribute, roster) and not _among_themselves(enrollment_type, attribute):
-                roster, found = _resolve(roster, enrollment_type, attribute, living)
+                roster, found = _resolve(roster, enrollment_type, attribute, living, causes)
                 told += found
                 living[name] = roster.frames[name]["source_id"]
         if name == "school":
@@ -62,7 +65,7 @@ def link_records(
     for enrollment_type in ENROLLMENT_TYPES.values():
         for attribute in enrollment_type.references:
             if _checkable(attribute, roster) and _among_themselves(enrollment_type, attribute):
-                roster, found = _resolve(roster, enrollment_type, attribute, living)
+                roster, found = _resolve(roster, enrollment_type, attribute, living, causes)
                 told += found
     referred_to = {
         _file_of(target)
@@ -122,6 +125,7 @@ def _resolve(
     enrollment_type: EnrollmentType,
     attribute: Attribute,
     living: Mapping[str, pd.Series[str]],
+    causes: _Causes,
 ) -> tuple[Roster, list[pd.DataFrame]]:
     """Drop dangling values of one attribute; end the records that may not lack them."""
     name = enrollment_type.name
@@ -143,6 +147,8 @@ def _resolve(
     sentence = (
         f"{header} names " + lost + f", {_noun(attribute)} that will be active after this import."
     )
+    cause = causes.of(lost, attribute)
+    causes.add(name, frame.loc[ends, "source_id"], cause.loc[ends])
     told = [
         tell_records(
             f"{attribute.name}_unknown",
@@ -152,6 +158,7 @@ def _resolve(
             source,
             severity="skipped" if mask is ends else "reported",
             message=sentence.loc[mask],
+            cause=cause.loc[mask],
         )
         for mask in (ends, told_of & ~ends)
         if mask.any()
@@ -159,6 +166,39 @@ def _resolve(
     changed = frame.assign(**{attribute.name: left.where(~ends, values)})
     roster = replace(roster, frames={**roster.frames, name: changed})
     return roster.end(name, ends, "invalid"), told
+
+
+class _Causes:
+    """Which record each fallen one fell for: itself where it ended before links, else the first of
+    the chain it hangs on. One missing school is so one cause, whatever hangs on it."""
+
+    def __init__(self, roster: Roster) -> None:
+        ended = roster.ended.dropna(subset="source_id")
+        self._by_type = {
+            str(name): (mine["source_id"], str(name) + "/" + mine["source_id"])
+            for name, mine in ended.drop_duplicates(["enrollment_type", "source_id"]).groupby(
+                "enrollment_type"
+            )
+        }
+
+    def add(self, name: str, source_ids: pd.Series[str], causes: pd.Series[str]) -> None:
+        """Note why records of a type fell."""
+        ids, known = self._by_type.get(name, (source_ids.iloc[:0], causes.iloc[:0]))
+        self._by_type[name] = (
+            pd.concat([ids, source_ids], ignore_index=True),
+            pd.concat([known, causes], ignore_index=True),
+        )
+
+    def of(self, lost: pd.Series[str], attribute: Attribute) -> pd.Series[str]:
+        """The cause of each dangling value, of a list the first one's: what its target fell for,
+        or the target itself when it was not received."""
+        names = first_element(lost)
+        cause = pd.Series(pd.NA, lost.index, dtype=TEXT)
+        for target in (*attribute.refers_to, UNTYPED):
+            if target in self._by_type:
+                cause = cause.fillna(lookup(names, *self._by_type[target]))
+        kind = "person" if attribute.refers_to == PERSONS else attribute.refers_to[0]
+        return cause.fillna(kind + "/" + names)
 
 
 def _filtered(lost: pd.Series[str], attribute: Attribute, roster: Roster) -> pd.Series[bool]:

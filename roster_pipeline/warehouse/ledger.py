@@ -32,6 +32,8 @@ Status = Literal[
 ]
 
 
+UNDO = "undo"
+"""The app of an import that takes others back."""
 WAITING: tuple[Status, ...] = ("held", "needs_school_mapping")
 """An import that waits for a person."""
 _SETTLED: tuple[Status, ...] = ("imported", "unchanged", *WAITING)
@@ -186,7 +188,7 @@ def finish_import(
     conn.execute(
         update(tables.imports)
         .where(tables.imports.c.id.in_(select(waiting.subquery().c.id)))
-        .values(status="superseded", message=f"Import {import_id} is of a newer delivery.")
+        .values(status="superseded", message=f"Superseded by import {import_id}.")
     )
 
 
@@ -387,6 +389,7 @@ def repeat_books(conn: Connection, import_id: int, last: Import) -> None:
     """Book an import whose files and settings are those of an earlier one: the same files and
     findings, and what was merged then is unchanged now."""
     merged = ("added", "updated", "restored")
+    last = _with_books(conn, last)
     booked = counts(conn, last.id)
     booked = booked.loc[~booked["outcome"].isin(["removed", "deleted"])]
     booked["outcome"] = booked["outcome"].mask(booked["outcome"].isin(merged), "unchanged")
@@ -396,6 +399,28 @@ def repeat_books(conn: Connection, import_id: int, last: Import) -> None:
     )
     record_effective(conn, import_id, str(last.effective_hash), files(conn, last.id))
     record_findings(conn, import_id, findings(conn, last.id))
+
+
+def _with_books(conn: Connection, imported: Import) -> Import:
+    """The import itself, or, of an undo, that whose state it gave back: an undo counts only what it
+    changed."""
+    if imported.app != UNDO:
+        return imported
+    same = (tables.imports.c.effective_hash == imported.effective_hash) & (
+        tables.imports.c.settings_hash == imported.settings_hash
+    )
+    statement = (
+        select(tables.imports)
+        .where(
+            tables.imports.c.district_id == imported.district_id,
+            tables.imports.c.app != UNDO,
+            tables.imports.c.status.in_(["imported", "undone"]),
+            same,
+        )
+        .order_by(tables.imports.c.id.desc())
+        .limit(1)
+    )
+    return Import(*conn.execute(statement).one())
 
 
 def _update(conn: Connection, import_id: int, **values: object) -> None:

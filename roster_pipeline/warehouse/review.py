@@ -45,7 +45,8 @@ class Review:
     @property
     def message(self) -> str | None:
         """The outcome in a sentence, for the ledger."""
-        why = " ".join(reason.message for reason in self.reasons)
+        more = f" ({len(self.reasons) - 1} more reasons)" if len(self.reasons) > 1 else ""
+        why = f"{self.reasons[0].message}{more}" if self.reasons else ""
         if self.verdict == "preview":
             return f"Previewed; nothing was written. {f'It would be held: {why}' if why else ''}"
         return why or None

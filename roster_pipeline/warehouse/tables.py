@@ -241,6 +241,7 @@ findings = Table(
     Column("severity", Text, nullable=False),
     Column("message", Text, nullable=False),
     Column("how_to_fix", Text, nullable=False),
+    Column("cause", Text),
 )
 
 import_changes = Table(

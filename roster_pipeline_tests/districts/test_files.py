@@ -6,6 +6,7 @@ YAML reads as other numbers, filtered every student.
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,8 @@ from roster_pipeline.districts.files import (
 )
 from roster_pipeline.districts.settings import DistrictSettings, settings_hash
 from roster_pipeline.stages.data_requirements import Suites
+
+DAY = date(2026, 11, 24)
 
 
 def write(folder: Path, text: str, district_id: str = "anytown") -> Path:
@@ -77,7 +80,7 @@ KEYS = set(DistrictSettings.model_fields)
 def test_the_written_file_changes_no_result_and_names_its_command(tmp_path: Path) -> None:
     path = add_district(tmp_path, "anytown", "Anytown", "UTC")
     written, plain = load_district(tmp_path, "anytown"), DistrictSettings(name="Anytown")
-    assert settings_hash(written, Suites({})) == settings_hash(plain, Suites({}))
+    assert settings_hash(written, Suites({}), DAY) == settings_hash(plain, Suites({}), DAY)
     assert "`roster district check anytown`" in path.read_text()
 
 
@@ -258,7 +261,7 @@ attributes:
 
 def test_a_file_that_is_not_utf_8_is_told_and_not_guessed(tmp_path: Path) -> None:
     (tmp_path / "anytown.yaml").write_bytes("name: Zürich\n".encode("cp1252"))
-    with pytest.raises(DistrictFileError, match="not UTF-8"):
+    with pytest.raises(DistrictFileError, match="must be YAML in UTF-8"):
         load_district(tmp_path, "anytown")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Any
 
 import pytest
@@ -23,8 +24,8 @@ def district(**sections: Any) -> DistrictSettings:
     return DistrictSettings.model_validate({"name": "Anytown", **sections})
 
 
-def identity(suites: Suites = SUITES, **sections: Any) -> str:
-    return settings_hash(district(**sections), suites)
+def identity(suites: Suites = SUITES, today: date = date(2026, 11, 24), **sections: Any) -> str:
+    return settings_hash(district(**sections), suites, today)
 
 
 def test_every_section_has_a_default_but_the_name() -> None:
@@ -56,7 +57,10 @@ SECTIONS: dict[str, Any] = {
 WITHOUT_EFFECT: dict[str, Any] = {
     "name": "Other",
     "timezone": "Asia/Tokyo",
+    "apps": {"csv_upload": {}},
     "hold": {"delete_percent": 1},
+    "schedule": {"when": "daily", "at": "02:00"},
+    "notifications": {"alerts": ["it@oak.example"]},
 }
 """What says nothing about what an import makes of a delivery."""
 
@@ -119,3 +123,64 @@ def test_what_cannot_be_an_id(text: str) -> None:
 
 def test_the_time_zone_is_one_to_calculate_with() -> None:
     assert district(timezone="America/Chicago").zone.key == "America/Chicago"
+
+
+def test_a_filter_that_goes_by_the_day_makes_each_day_another_identity() -> None:
+    past = ({"enrollment": {"end_date": {"is_past": None}}},)
+    monday, tuesday = date(2026, 11, 23), date(2026, 11, 24)
+    assert identity(today=monday) == identity(today=tuesday)
+    assert identity(today=monday, filters=past) != identity(today=tuesday, filters=past)
+
+
+def test_an_app_sets_anew_only_the_sections_it_names() -> None:
+    settings = district(
+        data_requirements={"student": {"email": "report"}},
+        hold={"delete_percent": 10},
+        apps={"sftp": {"hold": {"delete_percent": 3}}, "csv_upload": {}},
+    )
+    by_sftp, by_upload = settings.for_app("sftp"), settings.for_app("csv_upload")
+    assert (by_sftp.hold.delete_percent, by_upload.hold.delete_percent) == (3, 10)
+    assert by_sftp.data_requirements == {"student": {"email": "report"}}
+    assert settings.for_app("undo") == settings
+
+
+def test_an_app_that_is_not_named_is_not_active() -> None:
+    assert district().active_apps() == ["sftp", "csv_upload"]
+    assert district(apps={"sftp": {}}).active_apps() == ["sftp"]
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [
+        {"schedule": {"when": "weekly", "at": "02:00"}},
+        {"schedule": {"when": "daily", "at": "02:00", "days": ["mon"]}},
+        {"schedule": {"when": "daily", "at": "24:00"}},
+        {"notifications": {"digest": ["nobody"]}},
+        {"apps": {"sftp": {"server": {"host": "h", "username": "u", "host_key": "k"}}}},
+    ],
+)
+def test_a_section_that_cannot_be_meant_is_refused(sections: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        district(**sections)
+
+
+def test_the_design_s_whole_file_is_read() -> None:
+    settings = district(
+        apps={
+            "sftp": {
+                "server": {
+                    "host": "sftp.oak.example",
+                    "username": "roster",
+                    "private_key_file": "/etc/roster/oak",
+                    "host_key": "ssh-ed25519 AAAA",
+                },
+                "trigger": ["schedule"],
+            }
+        },
+        schedule={"when": "weekly", "days": ["mon", "fri"], "at": "02:00", "until": "2027-06-30"},
+        notifications={"digest": ["roster@oak.example"], "alerts": ["it@oak.example"]},
+    )
+    assert settings.apps.sftp is not None
+    assert settings.apps.sftp.trigger == ("schedule",)
+    assert settings.schedule is not None
+    assert settings.schedule.until == date(2027, 6, 30)

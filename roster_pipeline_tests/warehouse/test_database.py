@@ -125,10 +125,10 @@ def test_an_older_warehouse_is_not_opened_and_says_what_to_do(
 ) -> None:
     class NewerProgram:
         def get_current_head(self) -> str:
-            return "0002"
+            return "9999"
 
         def walk_revisions(self) -> list[Any]:
-            return [type("Revision", (), {"revision": r}) for r in ("0001", "0002")]
+            return [type("Revision", (), {"revision": r}) for r in ("0002", "9999")]
 
     monkeypatch.setattr("roster_pipeline.warehouse.database._scripts", NewerProgram)
     with pytest.raises(WarehouseOutdated, match="then run `roster db upgrade`"):

@@ -1,0 +1,93 @@
+"""Root causes: what to mend first, and what each mending would bring back.
+
+One missing school is one cause with a weight, not thousands of messages of equal rank (design
+rule 4.8). Causes come in the order in which to mend them: organisations, then people, then
+classes, then enrollments; among equals the heaviest first.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+_ORDER = (
+    *("organization", "school", "academic_session", "course"),
+    *("person", "student", "teacher", "admin", "contact", "user", "class", "enrollment"),
+)
+_FILES = {
+    "organization": "orgs.csv",
+    "school": "orgs.csv",
+    "academic_session": "academicSessions.csv",
+    "course": "courses.csv",
+    "class": "classes.csv",
+    "enrollment": "enrollments.csv",
+}
+
+
+@dataclass(frozen=True)
+class Cause:
+    """Records that are faulty or missing in one way, and what fell with them.
+
+    code: what is wrong with the roots; `missing` where no row of the file is theirs. roots: their
+    source ids. consequences: how many records of each type fell for them, and are well once they
+    are mended.
+    """
+
+    enrollment_type: str
+    code: str
+    roots: tuple[str, ...]
+    consequences: dict[str, int]
+
+    @property
+    def weight(self) -> int:
+        """How many records fell for these roots."""
+        return sum(self.consequences.values())
+
+    def in_words(self) -> str:
+        """«1 school missing from orgs.csv: 412 classes, 9,800 enrollments»."""
+        noun = self.enrollment_type.replace("_", " ")
+        number = len(self.roots)
+        what = _counted(noun, number)
+        if self.code == "missing":
+            what += f" missing from {_FILES.get(self.enrollment_type, 'users.csv')}"
+        else:
+            what += f" with {self.code}"
+        fell = [_counted(t.replace("_", " "), n) for t, n in self.consequences.items()]
+        return f"{what}: {', '.join(fell)}" if fell else what
+
+    def as_json(self) -> dict[str, Any]:
+        """The cause as `roster findings --causes --format json` prints it."""
+        return {**vars(self), "weight": self.weight, "in_words": self.in_words()}
+
+
+def _counted(noun: str, number: int) -> str:
+    plural = {"person": "people", "class": "classes"}.get(noun, noun + "s")
+    return f"{number:,} {noun if number == 1 else plural}"
+
+
+def root_causes(findings: pd.DataFrame) -> list[Cause]:
+    """The causes behind an import's findings (FINDING_COLUMNS) that left records out."""
+    skipped = findings.loc[(findings["severity"] == "skipped") & findings["source_id"].notna()]
+    if skipped.empty:
+        return []
+    own = skipped.loc[skipped["cause"].isna()]
+    roots = pd.DataFrame(
+        {
+            "root": own["enrollment_type"].fillna("user") + "/" + own["source_id"],
+            "code": own["code"],
+        }
+    ).drop_duplicates("root")
+    fallen = skipped.loc[skipped["cause"].notna()].drop_duplicates(["enrollment_type", "source_id"])
+    named = pd.DataFrame({"root": fallen["cause"].unique()})
+    roots = roots.merge(named, on="root", how="outer").fillna({"code": "missing"})
+    roots[["type", "id"]] = roots["root"].str.split("/", n=1, expand=True)
+    fallen = fallen.merge(roots, left_on="cause", right_on="root", suffixes=("", "_root"))
+    causes = []
+    for (kind, code), mine in roots.groupby(["type", "code"], sort=False):
+        for_them = (fallen["type"] == kind) & (fallen["code_root"] == code)
+        counts = fallen.loc[for_them, "enrollment_type"].value_counts(sort=False)
+        consequences = {str(name): int(number) for name, number in counts.items()}
+        causes.append(Cause(str(kind), str(code), tuple(mine["id"]), consequences))
+    return sorted(causes, key=lambda c: (_ORDER.index(c.enrollment_type), -c.weight, -len(c.roots)))
