@@ -97,7 +97,7 @@ def import_(
     settings = load_settings()
     prepare_home(settings)
     try:
-        load_district(settings.districts, district_id)
+        active = load_district(settings.districts, district_id).active_apps()
     except (UnknownDistrict, DistrictFileError) as error:
         fail(str(error), 2)
     open_or_fail().dispose()
@@ -105,6 +105,8 @@ def import_(
         if not path.exists():
             fail(f"{path} does not exist.", 2)
     how = app or (App.csv_upload if files else App.sftp)
+    if how.value not in active:
+        fail(f"{how.value} is not active for {district_id}; active: {', '.join(active)}.", 2)
     try:
         import_id = run_import(
             settings, district_id, how.value, files or [], force=force, preview=preview

@@ -21,7 +21,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(district.app, name="district")
-app.add_typer(schools.app, name="schools")
+app.command()(schools.schools)
 app.add_typer(db.app, name="db")
 decisions.add_commands(app)
 history.add_commands(app)

@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 from rich.console import Console
@@ -48,7 +48,8 @@ def table(
     built = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
     for index, column in enumerate(columns):
         numeric = bool(rows) and all(isinstance(row[index], int) for row in rows)
-        built.add_column(column, justify="right" if numeric else "left", no_wrap=numeric)
+        justify: Literal["left", "right"] = "right" if numeric else "left"
+        built.add_column(column, justify=justify, no_wrap=numeric, overflow="fold")
     for row in rows:
         built.add_row(
             *("" if v is None else f"{v:,}" if isinstance(v, int) else str(v) for v in row)

@@ -6,11 +6,19 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Mapping, Sequence
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
 
 from roster_pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    from dagster import DagsterInstance, EventLogEntry
 
 
 class ImportNotStarted(Exception):
@@ -81,10 +89,12 @@ def _run(
 
     # An import that ends as unchanged skips the plan; Dagster warns that its check told nothing.
     logging.getLogger("dagster._core.execution.plan.active").setLevel(logging.ERROR)
-    with dg.DagsterInstance.get() as instance:
+    run_id = str(uuid.uuid4())
+    with dg.DagsterInstance.get() as instance, _progress(instance, run_id):
         instance.add_dynamic_partitions(DISTRICTS.name or "", [district_id])
         result = defs.resolve_job_def(job).execute_in_process(
             instance=instance,
+            run_id=run_id,
             partition_key=district_id,
             raise_on_error=False,
             run_config={
@@ -103,6 +113,23 @@ def _run(
                     conn, int(import_id), "failed", datetime.now(UTC), _why(result)
                 )
         return int(import_id)
+
+
+@contextmanager
+def _progress(instance: DagsterInstance, run_id: str) -> Iterator[None]:
+    """Show on a terminal which stage a run has come to."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield
+        return
+
+    def show(entry: EventLogEntry) -> None:
+        if entry.dagster_event and entry.dagster_event.is_step_start:
+            status.update(f"{entry.step_key} …")
+
+    with console.status("Starting …") as status:
+        instance.add_event_listener(run_id, show)
+        yield
 
 
 def _why(result: object) -> str:

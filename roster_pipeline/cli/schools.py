@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,68 +15,79 @@ from roster_pipeline.settings import acting_user, load_settings
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
-app = typer.Typer(help="Which school of the warehouse each organisation of a district is.")
-
-OrgArgument = Annotated[str, typer.Argument(metavar="ORG", help="The id that orgs.csv gives it.")]
 SECTIONS = ("pending", "missing", "existing", "ignored")
 
 
-@app.callback(invoke_without_command=True)
+class Action(StrEnum):
+    """What to do with an organisation, or with all that are pending."""
+
+    auto_map = "auto-map"
+    map = "map"
+    new = "new"
+    ignore = "ignore"
+
+
+WORDS = {Action.auto_map: 0, Action.map: 2, Action.new: 1, Action.ignore: 1}
+"""How many of ORG and SCHOOL an action takes."""
+
+
 def schools(
-    context: typer.Context,
     district_id: Annotated[str, typer.Argument(metavar="ID", help="The district's id.")],
+    action: Annotated[
+        Action | None,
+        typer.Argument(
+            help="auto-map: match all that is pending by identifier and name, else make new "
+            "schools; map: ORG is SCHOOL (several may be one); new: ORG is a new school; ignore: "
+            "leave ORG out, with all records that are of it."
+        ),
+    ] = None,
+    org: Annotated[
+        str | None, typer.Argument(metavar="[ORG]", help="The id orgs.csv gives it.")
+    ] = None,
+    school: Annotated[
+        str | None, typer.Argument(metavar="[SCHOOL]", help="A school of the warehouse.")
+    ] = None,
     run: Annotated[
         bool, typer.Option("--run", help="Let the import that waits for this go on.")
     ] = False,
     format: FormatOption = Format.table,
 ) -> None:
-    """Show what is mapped, missing and pending, with suggestions; or decide on one."""
+    """Which school each organisation is: mapped, missing and pending, or decide on one."""
     from roster_pipeline.districts.files import UnknownDistrict, district_path
 
     try:
         district_path(load_settings().districts, district_id)
     except UnknownDistrict as error:
         fail(str(error), 2)
-    context.obj = district_id
-    if context.invoked_subcommand is None:
+    if action is None:
         if run:
             _run(district_id, format)
         _show(district_id, format)
+        return
+    if len([word for word in (org, school) if word is not None]) != WORDS[action]:
+        fail(f"roster schools {district_id} {action} takes {_takes(action)}.", 2)
+    if action is Action.auto_map:
+        _auto_map(district_id)
+    elif org is not None:
+        how = {Action.map: "manual", Action.new: "new", Action.ignore: "ignored"}[action]
+        _decide(district_id, org, org if action is Action.new else school, how)
+    if run:
+        _run(district_id, format)
 
 
-@app.command("auto-map")
-def auto_map(context: typer.Context) -> None:
-    """Match what is pending by identifier and name; what matches none becomes a new school."""
+def _takes(action: Action) -> str:
+    return ("nothing more", "ORG", "ORG and SCHOOL")[WORDS[action]]
+
+
+def _auto_map(district_id: str) -> None:
     from roster_pipeline.reports.schools import match_pending
 
     engine = open_or_fail()
     with engine.begin() as conn:
-        matched = match_pending(conn, context.obj, acting_user(), datetime.now(UTC))
+        matched = match_pending(conn, district_id, acting_user(), datetime.now(UTC))
     for row in matched.to_dict("records"):
         console().print(f"{row['org_id']} is {row['school_id']} ({row['how']})", markup=False)
-    _say_what_waits(engine, context.obj)
-
-
-@app.command("map")
-def map_(
-    context: typer.Context,
-    org: OrgArgument,
-    school: Annotated[str, typer.Argument(metavar="SCHOOL", help="A school of the warehouse.")],
-) -> None:
-    """An organisation is that school; several may be one."""
-    _decide(context.obj, org, school, "manual")
-
-
-@app.command()
-def new(context: typer.Context, org: OrgArgument) -> None:
-    """An organisation is a new school."""
-    _decide(context.obj, org, org, "new")
-
-
-@app.command()
-def ignore(context: typer.Context, org: OrgArgument) -> None:
-    """Leave an organisation out, with all records that are of it."""
-    _decide(context.obj, org, None, "ignored")
+    _say_what_waits(engine, district_id)
 
 
 def _decide(district_id: str, org_id: str, school_id: str | None, how: str) -> None:

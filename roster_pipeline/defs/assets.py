@@ -107,8 +107,8 @@ def _booked(
         imported = ledger.get_import(conn, import_id)
     if imported.status != "running":
         raise dg.Failure(
-            f"Import {import_id} has ended as {imported.status}. Run the job import_roster, or materialise "
-            "all assets from landing_snapshot on: that opens a new import.",
+            f"Import {import_id} has ended as {imported.status}. Run the job import_roster, or "
+            "materialise all assets from landing_snapshot on: that opens a new import.",
             allow_retries=False,
         )
     try:
@@ -157,6 +157,15 @@ def _app(engine: Engine, config: ImportConfig) -> str:
         return config.app
     with reading(engine) as conn:
         return ledger.get_import(conn, config.resume).app
+
+
+def _check_active(district: DistrictSettings, app: str) -> None:
+    """Raises Failure when the district does not have the app a delivery would come by."""
+    if app not in (active := district.active_apps()):
+        raise dg.Failure(
+            f"The import app {app} is not active for this district; active: {', '.join(active)}.",
+            allow_retries=False,
+        )
 
 
 def _begin(
@@ -250,7 +259,9 @@ def landing_snapshot(
     """Takes the delivery in; ends the import as `unchanged` when nothing is new in it."""
     settings = house.settings()
     district_id = checked_district(context.partition_key)
-    chosen = house.district(district_id).for_app(_app(warehouse.engine, config))
+    app = _app(warehouse.engine, config)
+    _check_active(house.district(district_id), app)
+    chosen = house.district(district_id).for_app(app)
     identity = settings_hash(chosen, house.suites(), datetime.now(chosen.zone).date())
     imported = _begin(warehouse.engine, district_id, config, context.run.run_id, identity)
     import_id = imported.id

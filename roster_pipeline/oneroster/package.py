@@ -7,6 +7,7 @@ disk; what a zip claims about sizes is not believed but counted).
 
 from __future__ import annotations
 
+import os
 import re
 import stat
 import struct
@@ -14,8 +15,10 @@ import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from threading import Lock
 
 from roster_pipeline.findings import DeliveryRefused, Finding, finding
 from roster_pipeline.oneroster.standard import FILE_NAMES
@@ -184,11 +187,12 @@ def _read_zip(path: Path, archive: zipfile.ZipFile, size: int, limits: Limits) -
     inside = {_in_folder(e, folder): e for e in documents}
     told = [] if folder == _ROOT else [finding("zip_folder", file=path.name)]
     names = _sort_out(list(inside))
-    files: dict[str, bytes] = {}
-    total = 0
-    for name, written in names.data.items():
-        files[name] = _unpack(archive, inside[written], limits, limits.unpacked_bytes - total)
-        total += len(files[name])
+    budget = _Budget(limits.unpacked_bytes)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        contents = pool.map(
+            lambda written: _unpack(archive, inside[written], limits, budget), names.data.values()
+        )
+        files = dict(zip(names.data, contents, strict=True))
     _check_no_zip(files)
     leftovers = tuple(e.filename for e in entries if _LEFTOVERS.search(e.filename))
     return Package(files, (*names.ignored, *leftovers), (*told, *names.findings))
@@ -260,7 +264,25 @@ def _shown(name: str) -> str:
     return name[:80].encode("unicode_escape").decode()
 
 
-def _unpack(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, limits: Limits, budget: int) -> bytes:
+class _Budget:
+    """How many bytes a package may still unpack to, shared by the files of it."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = self._left = limit
+        self._lock = Lock()
+
+    def spend(self, count: int, name: str) -> None:
+        """Take bytes off. Raises DeliveryRefused when they are too many."""
+        with self._lock:
+            self._left -= count
+            spent = self._left < 0
+        if spent:
+            _refuse("delivery_too_large", file=name, limit=_size(self._limit))
+
+
+def _unpack(
+    archive: zipfile.ZipFile, entry: zipfile.ZipInfo, limits: Limits, budget: _Budget
+) -> bytes:
     """An entry's content, counted while it is produced. The ratio is judged as soon as 10 MB came
     out, so that a bomb is stopped there."""
     chunks: list[bytes] = []
@@ -271,11 +293,12 @@ def _unpack(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, limits: Limits, bu
             produced += len(chunk)
             if produced > limits.file_bytes:
                 _refuse("file_too_large", file=name, limit=_size(limits.file_bytes))
-            if produced > budget:
-                _refuse("delivery_too_large", file=name, limit=_size(limits.unpacked_bytes))
+            budget.spend(len(chunk), name)
             if produced > limits.ratio_from_bytes and produced > limits.ratio * max(
                 entry.compress_size, 1
             ):
                 _refuse("zip_ratio", file=name, limit=limits.ratio)
             chunks.append(chunk)
+    if produced != entry.file_size:
+        raise zipfile.BadZipFile
     return b"".join(chunks)

@@ -11,6 +11,8 @@ from roster_pipeline.roster import TEXT, lookup
 
 Notes = tuple[str, pd.DataFrame]
 """A file's name, and notes on its rows with TOLD_COLUMNS."""
+_CROWD = 100
+"""More primary teachers than this in a class are told without a look at their dates."""
 
 
 def teaching_rules(readings: Mapping[str, FileReading]) -> list[Notes]:
@@ -49,25 +51,21 @@ def _several_primaries(enrollments: pd.DataFrame) -> pd.Series[bool]:
     if not chosen.any() or "beginDate" not in enrollments:
         return pd.Series(False, index=enrollments.index)
     teachers = enrollments.loc[chosen.astype(bool)]
-    spans = pd.DataFrame(
-        {
-            "class": teachers["classSourcedId"],
-            "user": teachers["userSourcedId"],
-            "begin": pd.to_datetime(teachers["beginDate"].astype(str), errors="coerce"),
-            "end": pd.to_datetime(teachers["endDate"].astype(str), errors="coerce"),
-        }
-    )
-    spans["begin"] = spans["begin"].fillna(pd.Timestamp.min)
-    spans["end"] = spans["end"].fillna(pd.Timestamp.max)
-    several = spans.groupby("class")["user"].transform("nunique") > 1
-    spans = spans.loc[several].reset_index(names="place")
-    pairs = spans.merge(spans, on="class", suffixes=("", "_other"))
+    columns = {"classSourcedId": "class", "userSourcedId": "user", "beginDate": "begin"}
+    spans = teachers[[*columns, "endDate"]].rename(columns={**columns, "endDate": "end"})
+    by_class = spans.groupby("class")["user"]
+    spans = spans.loc[by_class.transform("nunique") > 1].reset_index(names="place")
+    # Every pair is compared, which is no way to treat a class that a fault made of a whole school.
+    crowded = spans.groupby("class")["user"].transform("size") > _CROWD
+    few = spans.loc[~crowded]
+    pairs = few.merge(few, on="class", suffixes=("", "_other"))
     clash = (
         (pairs["user"] != pairs["user_other"])
-        & (pairs["begin"] < pairs["end_other"])
-        & (pairs["begin_other"] < pairs["end"])
-    )
-    return pd.Series(enrollments.index.isin(pairs.loc[clash, "place"]), index=enrollments.index)
+        & (pairs["begin"] < pairs["end_other"]).fillna(True)
+        & (pairs["begin_other"] < pairs["end"]).fillna(True)
+    ).astype(bool)
+    places = pd.concat([pairs.loc[clash, "place"], spans.loc[crowded, "place"]])
+    return pd.Series(enrollments.index.isin(places), index=enrollments.index)
 
 
 def role_rules(readings: Mapping[str, FileReading]) -> list[Notes]:

@@ -54,7 +54,7 @@ def read_rows(file: str, content: bytes, limits: Limits) -> Rows:
     if not content or content.isspace():
         _refuse("file_empty", file)
     text, told = to_utf8(file, content)
-    if not text.strip():
+    if not text or text.isspace():
         _refuse("file_empty", file)
     at = text.find(b"\x00")
     if at >= 0:

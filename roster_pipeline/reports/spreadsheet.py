@@ -10,8 +10,11 @@ _FORMULA = r"^([=+\-@\t\r])"
 
 
 def spreadsheet_csv(frame: pd.DataFrame) -> str:
-    """A frame as CSV text. A text that begins like a formula gets a `'` in front; a carriage return,
-    which would begin a row of its own, becomes a line feed."""
+    """A frame as CSV text.
+
+    A text that begins like a formula gets a `'` in front; a carriage return, which would begin a
+    row of its own, becomes a line feed.
+    """
     safe = {
         name: frame[name] if pd.api.types.is_numeric_dtype(frame[name]) else _safe(frame[name])
         for name in frame.columns

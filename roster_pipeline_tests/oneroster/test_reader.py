@@ -194,10 +194,9 @@ def test_normalisations_are_counted_by_column() -> None:
         f"e{n},,,c,s,u,{role},TRUE,," for n, role in enumerate(["Student", "student", "TEACHER"])
     ]
     reading = read("enrollments", ENROLLMENTS, *rows)
-    assert {(f.field, f.message.split()[0]) for f in reading.findings} == {
-        ("role", "2"),
-        ("primary", "3"),
-    }
+    assert [f.code for f in reading.findings] == ["values_normalised"] * 2
+    counts = {f.field: int("".join(filter(str.isdigit, f.message))) for f in reading.findings}
+    assert counts == {"role": 2, "primary": 3}
 
 
 def test_a_session_that_ends_before_it_begins_is_invalid_and_an_enrollment_loses_its_end() -> None:
@@ -243,7 +242,7 @@ def test_a_status_in_a_bulk_file_is_told_and_active_means_nothing() -> None:
     reading = read("orgs", ORGS, "o1,active,2026-01-01,One,school,,", "o2,,,Two,school,,")
     assert ids(reading) == ["o1", "o2"]
     (finding,) = reading.findings
-    assert finding.code == "status_in_bulk" and finding.message.startswith("1 rows")
+    assert finding.code == "status_in_bulk" and "1 times" in finding.message
 
 
 def test_a_removal_in_a_bulk_file_is_honoured_and_told() -> None:
