@@ -6,6 +6,7 @@ import re
 import shlex
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from roster_pipeline.cli.main import app
@@ -32,18 +33,39 @@ def test_the_demo_prints_what_the_readme_shows(roster: Roster) -> None:
     assert printed[start : start + len(shown)] == shown
 
 
+def half(frames: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    """A partial export: every other student is not in it."""
+    users = frames["users"]
+    left = (users["role"] != "student") | (users.index % 2 == 0)
+    return {**frames, "users": users.loc[left].reset_index(drop=True)}
+
+
 def test_the_steps_with_a_district_of_ones_own_run_as_written(
     roster: Roster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    write_package(tmp_path / "OneRoster.zip", make_district(300))
-    commands = [c for c in block_with("roster district add oak") if c.startswith("roster ")]
-    assert len(commands) == 4
+    def run(command: str) -> None:
+        said = roster(*shlex.split(command)[1:])
+        assert said.code == 0, (command, said.err)
 
-    for command in commands:
-        # In a home that has seen the demo the import would be number 2.
-        words = ["1" if word == "2" else word for word in shlex.split(command)[1:]]
-        assert roster(*words).code == 0, command
+    monkeypatch.chdir(tmp_path)
+    frames = make_district(300)
+    write_package(tmp_path / "OneRoster.zip", frames)
+    write_package(tmp_path / "half.zip", half(frames))
+    assert roster("demo", "--students", 300).code == 0, "it is import 1"
+    first = [c for c in block_with("roster district add oak") if c.startswith("roster ")]
+    assert len(first) == 6
+    for command in first:
+        run(command)
+
+    approve, reject, *others = block_with("roster approve 3")
+    assert roster("import", "oak", "half.zip").code == 3
+    run(approve)
+    write_package(tmp_path / "quarter.zip", half(half(frames)))
+    assert roster("import", "oak", "quarter.zip").code == 3
+    run(reject)
+    assert len(others) == 5
+    for command in others:
+        run(command)
 
 
 def test_every_command_the_readme_names_exists() -> None:

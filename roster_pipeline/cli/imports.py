@@ -42,6 +42,14 @@ class App(StrEnum):
     csv_upload = "csv_upload"
 
 
+class Severity(StrEnum):
+    """What a finding does to its record or delivery."""
+
+    fatal = "fatal"
+    skipped = "skipped"
+    reported = "reported"
+
+
 class FindingsFormat(StrEnum):
     """What `roster findings` prints."""
 
@@ -241,6 +249,7 @@ def list_imports(
             ]
         )
     elif not entries:
+        _must_exist(district_id)
         console().print("No imports yet. `roster import ID FILES…` makes one.")
     else:
         console().print(
@@ -261,6 +270,17 @@ def list_imports(
         )
 
 
+def _must_exist(district_id: str | None) -> None:
+    """End with exit code 2 when a district that has left no trace has no file either."""
+    from roster_pipeline.districts.files import UnknownDistrict, district_path
+
+    if district_id is not None:
+        try:
+            district_path(load_settings().districts, district_id)
+        except UnknownDistrict as error:
+            fail(str(error), 2)
+
+
 def show(import_id: ImportArgument, format: FormatOption = Format.table) -> None:
     """The summary of one import."""
     summary = _summary(import_id)
@@ -273,9 +293,7 @@ def show(import_id: ImportArgument, format: FormatOption = Format.table) -> None
 def findings(
     import_id: ImportArgument,
     type: Annotated[str | None, typer.Option(help="Only of this enrollment type.")] = None,
-    status: Annotated[
-        str | None, typer.Option(help="Only of this severity: fatal, skipped or reported.")
-    ] = None,
+    status: Annotated[Severity | None, typer.Option(help="Only of this severity.")] = None,
     code: Annotated[str | None, typer.Option(help="Only of this code.")] = None,
     school: Annotated[str | None, typer.Option(help="Only of this school's records.")] = None,
     causes: Annotated[
@@ -298,7 +316,12 @@ def findings(
         with reading(open_or_fail()) as conn:
             ledger.get_import(conn, import_id)
             found = ledger.findings(
-                conn, import_id, enrollment_type=type, severity=status, code=code, school=school
+                conn,
+                import_id,
+                enrollment_type=type,
+                severity=status and status.value,
+                code=code,
+                school=school,
             )
     except ledger.UnknownImport as error:
         fail(str(error), 2)
@@ -350,6 +373,7 @@ def overview(
     if format is Format.json:
         print_json(records)
     elif not records:
+        _must_exist(district_id)
         console().print(f"The warehouse has no active records of {district_id}.")
     else:
         names = list(dict.fromkeys(r["enrollment_type"] for r in records))

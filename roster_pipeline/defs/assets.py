@@ -283,7 +283,7 @@ def landing_snapshot(
             missing = missing_files(
                 package,
                 chosen.required_files,
-                first=last is None,
+                first=last is None or last.effective_hash is None,
                 every_time=imported.app == "csv_upload",
                 manifest_first=imported.app == "sftp",
             )

@@ -100,8 +100,8 @@ def read_file(
 
 def _without_headers(table: pa.Table, header: str) -> pa.Table:
     """The table without rows that say again what its columns are called."""
-    repeats = pc.equal(pc.utf8_lower(table["sourcedId"]), header.lower())
-    return table.filter(pc.invert(pc.fill_null(repeats, False)))
+    repeats = pc.fill_null(pc.equal(pc.ascii_lower(table["sourcedId"]), header.lower()), False)
+    return table.filter(pc.invert(repeats)) if pc.any(repeats).as_py() else table
 
 
 def _names_of_headers(name: str) -> dict[str, str]:

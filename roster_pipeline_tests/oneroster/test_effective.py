@@ -288,7 +288,7 @@ def records(reading: FileReading) -> list[tuple[object, ...]]:
     return [tuple(row) for row in frame.where(frame.notna(), None).to_numpy().tolist()]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     first=st.fixed_dictionaries({f: steps(f).filter(lambda s: s.mode == "bulk") for f in FILES}),
     later=deliveries,

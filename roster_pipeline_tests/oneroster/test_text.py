@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import codecs
 import csv
+import io
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from roster_pipeline.findings import DeliveryRefused
 from roster_pipeline.oneroster.package import Limits
@@ -172,3 +175,39 @@ def test_rows_are_those_of_pythons_own_reader() -> None:
 @pytest.mark.parametrize("content", [b"", b"\n", b'"a', b"\xff\xfea", b"\xffa,b\r1,2", b"\0"])
 def test_a_first_look_at_a_header_never_fails(content: bytes) -> None:
     assert header_of(content)
+
+
+def expected(text: str) -> tuple[list[tuple[object, ...]], list[int]]:
+    """Records and ragged rows of a CSV text as Python's own reader has them."""
+    header, *rows = [
+        [field.strip() for field in row]
+        for row in csv.reader(io.StringIO(text, newline=""), strict=True)
+    ]
+    width = len(header)
+    full = [(n, row) for n, row in enumerate(rows, start=2) if any(row)]
+    fits = [(n, row) for n, row in full if len(row) >= width and not any(row[width:])]
+    ragged = [n for n, row in full if (n, row) not in fits]
+    return [(n, *(v or None for v in row[:width])) for n, row in fits], ragged
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text('ab, \n\r"', max_size=40), st.sampled_from(["a,b\n", '"a",b\n', "a\n"]))
+def test_any_text_is_read_as_pythons_strict_reader_reads_it_or_refused(
+    body: str, header: str
+) -> None:
+    text = header + body
+    try:
+        records_, ragged = expected(text)
+    except csv.Error:
+        return
+    try:
+        rows = rows_of(text.encode())
+    except DeliveryRefused as refused:
+        # Too short, and without a line end: for Python a row, for us a cut.
+        told = codes(refused.findings)
+        if ragged and not text.endswith(("\n", "\r")) and told == ["record_incomplete"]:
+            return
+        raise
+    values = [tuple(row.values()) for row in rows.table.to_pylist()]
+    assert [(row[-1], *row[:-1]) for row in values] == records_
+    assert [row for row, _ in rows.ragged] == ragged

@@ -127,7 +127,7 @@ orgs = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.dictionaries(ids.filter(lambda i: i.lower() != "sourcedid"), orgs, max_size=6))
 def test_any_text_survives_writing_and_reading(rows: dict[str, dict[str, str | None]]) -> None:
     columns = ["sourcedId", "name", "identifier", "metadata.x", "type", "parentSourcedId"]

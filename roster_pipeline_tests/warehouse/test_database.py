@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Engine, create_engine, inspect, text
@@ -20,7 +21,9 @@ from roster_pipeline.warehouse.database import (
     WarehouseError,
     WarehouseOutdated,
     WarehouseTooNew,
+    _alembic_config,
     check_version,
+    connect,
     open_warehouse,
     reading,
     upgrade,
@@ -191,9 +194,13 @@ def test_a_new_sqlite_warehouse_is_for_its_owner_only(tmp_path: Path) -> None:
 
 
 def test_tables_made_in_a_transaction_that_fails_are_gone(warehouse: Engine) -> None:
-    with pytest.raises(RuntimeError, match="stop"), warehouse.begin() as conn:
-        conn.execute(text("CREATE TABLE half (id INTEGER)"))
-        raise RuntimeError("stop")
+    def make_half() -> None:
+        with warehouse.begin() as conn:
+            conn.execute(text("CREATE TABLE half (id INTEGER)"))
+            raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError, match="stop"):
+        make_half()
     with reading(warehouse) as conn:
         assert not inspect(conn).has_table("half")
 
@@ -225,3 +232,50 @@ def test_the_books_refuse_what_belongs_to_no_import(warehouse: Engine) -> None:
     )
     with pytest.raises(IntegrityError), warehouse.begin() as conn:
         conn.execute(entry)
+
+
+def at_first_version(url: str) -> Engine:
+    """A database as the first version of the program has left it."""
+    engine = connect(url)
+    with engine.begin() as conn:
+        config = _alembic_config()
+        config.attributes["connection"] = conn
+        command.upgrade(config, "0001")
+    return engine
+
+
+def test_an_upgrade_keeps_what_is_there_and_completes_the_history(warehouse_url: str) -> None:
+    engine = at_first_version(warehouse_url)
+    columns = "district_id, source_id, record_hash, active, first_import_id, last_import_id"
+    moments = "created_at, updated_at"
+    record = '{"source_id":"ann","sis_id":"1","grades":["03"],"enabled":true,"extra":{"b":"1"}}'
+    with engine.begin() as conn:
+        conn.execute(
+            text(
+                f"INSERT INTO students ({columns}, {moments}) VALUES "
+                "('oak', 'ann', 'h2', true, 1, 2, '2026-08-31 02:00:00', '2026-09-01 02:00:00')"
+            )
+        )
+        conn.execute(
+            text(
+                "INSERT INTO record_history VALUES ('oak', 'student', 'ann', 2, 1, 'updated', "
+                ":record, 'h1', true, NULL, '2026-09-01 02:00:00')"
+            ),
+            {"record": record},
+        )
+    with pytest.raises(WarehouseOutdated, match="Make a backup, then run `roster db upgrade`"):
+        open_warehouse(warehouse_url)
+
+    assert upgrade(engine)[0] == "0001"
+
+    open_warehouse(warehouse_url).dispose()
+    with reading(engine) as conn:
+        versions = conn.execute(
+            text(
+                "SELECT sis_id, enabled, first_import_id, valid_from_import_id, "
+                "valid_until_import_id, created_at IS NOT NULL FROM students_versions "
+                "ORDER BY valid_from_import_id"
+            )
+        ).all()
+    assert [tuple(v) for v in versions] == [("1", 1, 1, 1, 2, 1), (None, None, 1, 2, None, 1)]
+    engine.dispose()

@@ -18,7 +18,7 @@ from roster_pipeline.warehouse.tables import record_history
 from roster_pipeline_tests.warehouse.plans import DISTRICT, plan, run_import
 
 RECORDS = 50_000
-KILLS = 6
+KILLS = 5
 
 IMPORT = """
 import sys, time
