@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import sqlite3
 from pathlib import Path
 
 import pandas as pd
@@ -76,3 +77,24 @@ def test_every_command_the_readme_names_exists() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     for target in re.findall(r"^make (\w+)$", README, re.MULTILINE):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def test_the_sql_gives_the_roster_as_an_import_left_it(
+    roster: Roster, home: Path, tmp_path: Path
+) -> None:
+    frames = make_district(300)
+    write_package(tmp_path / "whole", frames)
+    write_package(tmp_path / "half", half(frames))
+    roster("district", "add", "oak", "--name", "Oak")
+    assert roster("import", "oak", tmp_path / "whole").code == 0
+    assert roster("import", "oak", tmp_path / "half").code == 3
+    assert roster("approve", 2, "--reason", "moved away").code == 0
+    sql = re.findall(r"^```sql\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    assert len(sql) == 1
+
+    with sqlite3.connect(home / "warehouse.db") as warehouse:
+        now = warehouse.execute("SELECT count(*) FROM active_students").fetchone()
+        then = warehouse.execute(f"SELECT count(*) FROM ({sql[0]})").fetchone()
+
+    students = (half(frames)["users"]["role"] == "student").sum()
+    assert (now[0], then[0]) == (students, 300)

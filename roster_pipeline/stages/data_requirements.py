@@ -103,12 +103,13 @@ def require_data(roster: Roster, settings: DataRequirementSettings, suites: Suit
 def _effective(
     name: str, suite: Mapping[str, Any], settings: DataRequirementSettings
 ) -> list[dict[str, Any]]:
-    """The suite's expectations with the district's choices; ignored ones left out, and a
-    requirement the suite does not have added."""
+    """The suite's expectations with the district's choices, and a requirement the suite does not
+    have added. skip and report say what becomes of a record without the attribute; ignore leaves
+    out whatever the suite expects of it."""
     chosen = settings.data_requirements.get(name, {})
     expectations = [
         _with_choice(e, chosen.get(e["kwargs"]["column"], e["meta"]["on_missing"]))
-        if e["type"] == NOT_NULL
+        if e["type"] == NOT_NULL or chosen.get(e["kwargs"]["column"]) == "ignore"
         else e
         for e in suite["expectations"]
     ]

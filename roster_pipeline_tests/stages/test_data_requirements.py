@@ -22,6 +22,7 @@ from roster_pipeline.findings import Outcome
 from roster_pipeline.roster import ENROLLMENT_TYPES, Roster
 from roster_pipeline.stages.attributes import empty_frame
 from roster_pipeline.stages.data_requirements import (
+    NOT_NULL,
     SuiteError,
     Suites,
     load_suites,
@@ -143,7 +144,11 @@ def test_a_record_that_lacks_one_attribute_is_treated_as_the_design_says(
 
 def test_the_suites_require_exactly_what_the_design_lists(suites: Suites) -> None:
     required = {
-        name: {e["kwargs"]["column"]: e["meta"]["on_missing"] for e in suite["expectations"]}
+        name: {
+            e["kwargs"]["column"]: e["meta"]["on_missing"]
+            for e in suite["expectations"]
+            if e["type"] == NOT_NULL
+        }
         for name, suite in suites.by_type.items()
     }
     assert required == DESIGN
@@ -311,7 +316,16 @@ def test_an_expectation_on_a_column_that_is_not_there_is_an_error(district: Fram
         require_data(clean_roster(), settings(), student_suite(expectation("shoe_size")))
 
 
-def test_several_expectations_on_one_attribute_follow_one_choice(district: Frames) -> None:
+def test_an_email_without_the_form_of_one_is_told_and_goes_in(
+    district: Frames, suites: Suites
+) -> None:
+    roster = mapped(changed(district, "users", "ann", email="nowhere"))
+    outcome = require_data(roster, settings(), suites)
+    assert told(outcome.findings) == [("email_malformed", "ann", 2, "reported")]
+    assert "ann" in set(outcome.roster.frames["student"]["source_id"])
+
+
+def test_ignoring_an_attribute_leaves_out_all_that_is_expected_of_it(district: Frames) -> None:
     form = expectation(kind="expect_column_values_to_match_regex", regex="@")
     roster = mapped(changed(district, "users", "ann", email="nowhere"))
     both = student_suite(form, expectation())
