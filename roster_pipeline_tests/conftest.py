@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +31,17 @@ class Said:
 
 
 Roster = Callable[..., Said]
+
+MEMORY = Path("/dev/shm")
+"""A disk in memory, where there is one: the databases of the tests need not outlive the power."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Put the tests' folders there, unless --basetemp says where."""
+    on_disk = config.option.basetemp is not None or not os.access(MEMORY, os.W_OK)
+    if not on_disk and not hasattr(config, "workerinput"):
+        config.option.basetemp = tempfile.mkdtemp(prefix="roster-tests-", dir=MEMORY)
+        config.add_cleanup(lambda: shutil.rmtree(config.option.basetemp, ignore_errors=True))
 
 
 @pytest.fixture

@@ -19,9 +19,7 @@ from roster_pipeline.stages.data_requirements import require_data
 from roster_pipeline.stages.filters import filter_records
 from roster_pipeline.stages.links import link_records
 from roster_pipeline.stages.sanity import look_for_oddities
-from roster_pipeline.stages.schools import (
-    ignore_schools,
-)
+from roster_pipeline.stages.schools import ignore_schools
 from roster_pipeline.stages.uniqueness import check_uniqueness
 from roster_pipeline.warehouse.database import reading
 from roster_pipeline.warehouse.state import read_state

@@ -20,9 +20,7 @@ from roster_pipeline.defs.resources import HouseResource, WarehouseResource
 from roster_pipeline.districts.settings import DistrictSettings
 from roster_pipeline.findings import DeliveryRefused, Outcome, findings_frame
 from roster_pipeline.roster import Roster
-from roster_pipeline.stages.schools import (
-    decide_schools,
-)
+from roster_pipeline.stages.schools import decide_schools
 from roster_pipeline.warehouse import ledger
 from roster_pipeline.warehouse.database import reading
 from roster_pipeline.warehouse.mappings import read_mappings
