@@ -862,6 +862,7 @@ def tell(
     attribute: str | None = None,
     severity: Severity | None = None,
     message: pd.Series[str] | None = None,
+    how_to_fix: pd.Series[str] | None = None,
     cause: pd.Series[str] | None = None,
     **words: object,
 ) -> pd.DataFrame:
@@ -869,6 +870,7 @@ def tell(
 
     rows: columns file, row, source_id and, where they are known, school and enrollment_type.
     message: one sentence a row, aligned with `rows`, where the code's template cannot say it.
+    how_to_fix: one remedy a row, where it is another than the code's.
     cause: the record each is a consequence of, aligned with `rows`.
     words: what the code's sentences name. Returns a frame with FINDING_COLUMNS.
     """
@@ -893,6 +895,8 @@ def tell(
         told[column] = rows[column] if column in rows else pd.Series(pd.NA, rows.index, dtype=TEXT)
     if message is not None:
         told["message"] = message
+    if how_to_fix is not None:
+        told["how_to_fix"] = how_to_fix.fillna(told["how_to_fix"])
     if cause is not None:
         told["cause"] = cause
     return told[list(FINDING_COLUMNS)]
@@ -907,6 +911,7 @@ def tell_records(
     *,
     severity: Severity | None = None,
     message: pd.Series[str] | None = None,
+    how_to_fix: pd.Series[str] | None = None,
     cause: pd.Series[str] | None = None,
     **words: object,
 ) -> pd.DataFrame:
@@ -930,6 +935,7 @@ def tell_records(
         attribute=attribute,
         severity=severity,
         message=message,
+        how_to_fix=how_to_fix,
         cause=cause,
         noun=noun,
         **words,

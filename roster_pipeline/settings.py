@@ -182,7 +182,9 @@ def _warehouse_url(url: str, home: Path) -> str:
             )
         return f"sqlite:///{_absolute(path)}"
     if scheme in {"postgres", "postgresql", "postgresql+psycopg"}:
-        if not rest.rpartition("@")[2].strip("/"):
+        address = rest.rpartition("@")[2]
+        port = re.match(r"(?:\[[^\]]*\]|[^:/?]*):([^/?]*)", address)
+        if not address.strip("/") or (port and not port[1].isdigit()):
             raise SettingsError("ROSTER_WAREHOUSE_URL", shown, allowed)
         return f"postgresql+psycopg://{rest}"
     raise SettingsError("ROSTER_WAREHOUSE_URL", shown, allowed)

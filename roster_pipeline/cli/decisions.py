@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from roster_pipeline.cli.imports import ImportArgument, end_with_summary, open_or_fail
-from roster_pipeline.cli.output import Format, FormatOption, console, fail
+from roster_pipeline.cli.output import Format, FormatOption, console, fail, print_json
 from roster_pipeline.settings import acting_user, load_settings
 
 if TYPE_CHECKING:
@@ -54,7 +54,9 @@ def approve(
     end_with_summary(import_id, format)
 
 
-def reject(import_id: ImportArgument, reason: ReasonOption) -> None:
+def reject(
+    import_id: ImportArgument, reason: ReasonOption, format: FormatOption = Format.table
+) -> None:
     """Close a held import; the same delivery, sent again, will be held again."""
     from roster_pipeline.warehouse import holds
     from roster_pipeline.warehouse.lock import DistrictBusy, district_lock
@@ -66,7 +68,10 @@ def reject(import_id: ImportArgument, reason: ReasonOption) -> None:
             holds.reject(conn, import_id, acting_user(), reason, datetime.now(UTC))
     except DistrictBusy as busy:
         fail(str(busy))
-    console().print(f"Import {import_id} is rejected; the warehouse is as it was.")
+    if format is Format.json:
+        print_json({"import_id": import_id, "status": "rejected"})
+    else:
+        console().print(f"Import {import_id} is rejected; the warehouse is as it was.")
 
 
 def _waiting(import_id: int, what: str, reason: str) -> Import:

@@ -10,7 +10,7 @@ import os
 import typer
 
 from roster_pipeline.cli import db, decisions, district, filters, history, imports, inspect, schools
-from roster_pipeline.cli.output import fail
+from roster_pipeline.cli.output import Format, FormatOption, fail
 from roster_pipeline.settings import SettingsError, load_settings, prepare_home
 
 app = typer.Typer(
@@ -33,11 +33,12 @@ app.command()(filters.filter_preview)
 @app.command()
 def demo(
     students: int = typer.Option(1200, min=300, help="How large the sample district is."),
+    format: FormatOption = Format.table,
 ) -> None:
     """Make a sample district with planted faults, import it, and show what came of it."""
     from roster_pipeline.cli.demo import run_demo
 
-    run_demo(load_settings(), students)
+    run_demo(load_settings(), students, format)
 
 
 @app.command()

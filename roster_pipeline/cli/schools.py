@@ -66,31 +66,35 @@ def schools(
         return
     if len([word for word in (org, school) if word is not None]) != WORDS[action]:
         fail(f"roster schools {district_id} {action} takes {_takes(action)}.", 2)
+    told = format is Format.table
     if action is Action.auto_map:
-        _auto_map(district_id)
+        _auto_map(district_id, told=told)
     elif org is not None:
         how = {Action.map: "manual", Action.new: "new", Action.ignore: "ignored"}[action]
-        _decide(district_id, org, org if action is Action.new else school, how)
+        _decide(district_id, org, org if action is Action.new else school, how, told=told)
     if run:
         _run(district_id, format)
+    if not told:
+        _show(district_id, format)
 
 
 def _takes(action: Action) -> str:
     return ("nothing more", "ORG", "ORG and SCHOOL")[WORDS[action]]
 
 
-def _auto_map(district_id: str) -> None:
+def _auto_map(district_id: str, *, told: bool) -> None:
     from roster_pipeline.reports.schools import match_pending
 
     engine = open_or_fail()
     with engine.begin() as conn:
         matched = match_pending(conn, district_id, acting_user(), datetime.now(UTC))
-    for row in matched.to_dict("records"):
-        console().print(f"{row['org_id']} is {row['school_id']} ({row['how']})", markup=False)
-    _say_what_waits(engine, district_id)
+    if told:
+        for row in matched.to_dict("records"):
+            console().print(f"{row['org_id']} is {row['school_id']} ({row['how']})", markup=False)
+        _say_what_waits(engine, district_id)
 
 
-def _decide(district_id: str, org_id: str, school_id: str | None, how: str) -> None:
+def _decide(district_id: str, org_id: str, school_id: str | None, how: str, *, told: bool) -> None:
     from roster_pipeline.reports.schools import UnknownSchool, decide_school
 
     engine = open_or_fail()
@@ -101,7 +105,8 @@ def _decide(district_id: str, org_id: str, school_id: str | None, how: str) -> N
             )
     except UnknownSchool as error:
         fail(str(error), 2)
-    _say_what_waits(engine, district_id)
+    if told:
+        _say_what_waits(engine, district_id)
 
 
 def _say_what_waits(engine: Engine, district_id: str) -> None:

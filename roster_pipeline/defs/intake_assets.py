@@ -30,6 +30,7 @@ from roster_pipeline.oneroster.effective import (
     effective_hash,
     missing_files,
     next_sources,
+    roles_are_outdated,
 )
 from roster_pipeline.settings import Settings, acting_user
 from roster_pipeline.stages.parse import parse
@@ -137,6 +138,8 @@ def landing_snapshot(
             landed = intake.landed_files(settings.landing, district_id)
         with reading(warehouse.engine) as conn:
             last = ledger.last_accepted(conn, district_id)
+        with warehouse.engine.begin() as conn:
+            ledger.record_findings(conn, import_id, findings_frame(landed.findings))
         delivery = intake.archive_delivery(settings.archive, district_id, landed.paths)
         with warehouse.engine.begin() as conn:
             folder = delivery.folder.relative_to(settings.archive)
@@ -156,10 +159,10 @@ def landing_snapshot(
         hashes = intake.file_hashes(package)
         base_hash = last.effective_hash if last else None
         base = load_sources(settings.archive, district_id, base_hash)
-        sources = next_sources(base, hashes, modes)
+        outdated = roles_are_outdated(package)
+        sources = next_sources(base, hashes, modes, roles_outdated=outdated)
         effective = effective_hash(sources)
         with warehouse.engine.begin() as conn:
-            ledger.record_findings(conn, import_id, findings_frame(landed.findings))
             same = last is not None and (base_hash, last.settings_hash) == (effective, identity)
             done = last is not None and same and not holds.deletions_wait(conn, last.id)
             if last is not None and done and not config.force:

@@ -57,7 +57,7 @@ def school_mapped_roster(
         with warehouse.engine.begin() as conn:
             told = tell_schools(received, decisions, known_schools(conn, district_id))
             ledger.record_findings(conn, import_id, told)
-            pending = _wait_for_schools(conn, district_id, import_id, received, decisions)
+            pending = _wait_for_schools(conn, imported, received, decisions)
     check = checks.evaluate_schools(pending, told, district_id)
     if len(pending):
         yield check
@@ -70,19 +70,26 @@ def school_mapped_roster(
 
 def _wait_for_schools(
     conn: Connection,
-    district_id: str,
-    import_id: int,
+    imported: ledger.Import,
     received: pd.DataFrame,
     decisions: pd.DataFrame,
 ) -> pd.DataFrame:
-    """The organisations that wait for a person; where there are any, the import waits for them."""
+    """The organisations that wait for a person; where there are any, the import waits for them. A
+    preview ends there, and leaves what others wait for as it is."""
     open_ = decisions.loc[decisions["how"] == "pending", "org_id"]
     names = {"source_id": "org_id", "name": "org_name", "identifier": "org_identifier"}
     pending = received.loc[received["source_id"].isin(open_), list(names)].rename(columns=names)
-    record_pending(conn, district_id, import_id, pending, datetime.now(UTC))
+    now = datetime.now(UTC)
+    if imported.preview:
+        if len(pending):
+            message = f"The import would wait for {len(pending)} organisations to be mapped."
+            ledger.finish_import(conn, imported.id, "previewed", now, message)
+        return pending
+    record_pending(conn, imported.district_id, imported.id, pending, now)
     if len(pending):
-        message = f"{len(pending)} organisations wait to be mapped: `roster schools {district_id}`."
-        ledger.finish_import(conn, import_id, "needs_school_mapping", datetime.now(UTC), message)
+        where = f"`roster schools {imported.district_id}`"
+        message = f"{len(pending)} organisations wait to be mapped: {where}."
+        ledger.finish_import(conn, imported.id, "needs_school_mapping", now, message)
     return pending
 
 

@@ -251,7 +251,12 @@ def _attributes(settings: Sections, enrollment_type: str) -> list[str]:
 
 
 def _mistake(node: yaml.Node | None, content: Any, error: dict[str, Any]) -> Mistake:
-    loc = tuple(part for part in error["loc"] if part != "[key]")
+    # Names of a union's branches are no keys of the file.
+    loc = tuple(
+        p
+        for p in error["loc"]
+        if p != "[key]" and not (p in ("hosted", "own") and "server" in error["loc"])
+    )
     if error["type"] == "extra_forbidden":
         return Mistake(
             _line(node, loc), _key(loc), str(loc[-1]), _nearest(str(loc[-1]), _keys_at(loc[:-1]))

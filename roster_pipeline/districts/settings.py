@@ -9,7 +9,7 @@ from datetime import date
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag
 
 from roster_pipeline import __version__
 from roster_pipeline.districts.sections import (
@@ -65,7 +65,10 @@ class SftpApp(Sections):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    server: Literal["hosted"] | ForeignServer = "hosted"
+    server: Annotated[
+        Annotated[Literal["hosted"], Tag("hosted")] | Annotated[ForeignServer, Tag("own")],
+        Discriminator(lambda value: "hosted" if isinstance(value, str) else "own"),
+    ] = "hosted"
     trigger: tuple[Trigger, ...] = ("on_arrival", "schedule")
 
 

@@ -17,6 +17,7 @@ import pandas as pd
 from roster_pipeline.findings import DeliveryRefused, Finding, finding
 from roster_pipeline.oneroster.delivery import (
     Delivery,
+    delivered_modes,
     delivered_version,
     needs_roles,
     open_manifest,
@@ -24,6 +25,7 @@ from roster_pipeline.oneroster.delivery import (
 from roster_pipeline.oneroster.manifest import Mode
 from roster_pipeline.oneroster.package import Package
 from roster_pipeline.oneroster.reader import FileReading
+from roster_pipeline.roster import TEXT
 
 EffectiveMode = Literal["bulk", "delta", "carried_forward"]
 Sources = Mapping[str, Sequence[str]]
@@ -48,13 +50,21 @@ class EffectiveSet:
     findings: tuple[Finding, ...]
 
 
-def next_sources(base: Sources, hashes: Mapping[str, str], modes: Mapping[str, Mode]) -> Sources:
+def next_sources(
+    base: Sources,
+    hashes: Mapping[str, str],
+    modes: Mapping[str, Mode],
+    *,
+    roles_outdated: bool = False,
+) -> Sources:
     """What each file stands on after a delivery.
 
-    hashes: the sha256 of each delivered data file. The delta that was applied last counts once:
-    applied again, it changes nothing.
+    hashes: the sha256 of each delivered data file. roles_outdated: see `roles_are_outdated`. The
+    delta that was applied last counts once: applied again, it changes nothing.
     """
     sources = {name: list(chain) for name, chain in base.items()}
+    if roles_outdated:
+        sources.pop("roles", None)
     for name, mode in modes.items():
         chain = sources.get(name, []) if mode == "delta" else []
         if not chain or chain[-1] != hashes[name]:
@@ -67,6 +77,15 @@ def effective_hash(sources: Sources) -> str:
     that the same files are the same whether they come loose or zipped, together or apart."""
     lines = "".join(f"{name}:{','.join(chain)}\n" for name, chain in sorted(sources.items()))
     return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def roles_are_outdated(package: Package) -> bool:
+    """Whether a delivery brings all users anew, with their roles in users.csv itself: what
+    roles.csv once said of them is not to come back. Raises DeliveryRefused for a bad manifest."""
+    manifest = open_manifest(package)
+    version = delivered_version(package, manifest)
+    whole = "users" in package.files and delivered_modes(package, manifest).get("users") == "bulk"
+    return whole and "roles" not in package.files and not needs_roles(package, version)
 
 
 def missing_files(
@@ -110,6 +129,10 @@ def apply_delivery(delivery: Delivery, base: Mapping[str, FileReading]) -> Effec
         name: EffectiveFile("carried_forward", carried_forward(reading))
         for name, reading in base.items()
     }
+    users = delivery.readings.get("users")
+    whole = users is not None and delivery.modes["users"] == "bulk" and "role" in users.frame
+    if whole and "roles" not in delivery.readings:
+        files.pop("roles", None)
     for name, reading in delivery.readings.items():
         mode = delivery.modes[name]
         if mode == "delta":
@@ -124,25 +147,30 @@ def apply_delivery(delivery: Delivery, base: Mapping[str, FileReading]) -> Effec
 def carried_forward(reading: FileReading) -> FileReading:
     """A reading as a later import takes it up: rows that removed a record have done so, and what
     was to be told of the file itself has been told."""
-    rejected = reading.rejected.loc[reading.rejected["outcome"] != "removed"]
-    known = rejected["sourcedId"].isin(reading.frame["sourcedId"])
-    rejected = rejected.loc[~known | (rejected["outcome"] == "duplicate")]
+    removed = reading.rejected["outcome"] == "removed"
+    gone = _keys(reading.rejected.loc[removed])
     return replace(
         reading,
-        rejected=rejected.reset_index(drop=True),
-        told=_of_rows(reading.told, pd.concat([rejected["row"], reading.frame["row"]])),
+        rejected=reading.rejected.loc[~removed].reset_index(drop=True),
+        told=reading.told.loc[~_keys(reading.told).isin(gone)].reset_index(drop=True),
         findings=(),
     )
 
 
+def _keys(rows: pd.DataFrame) -> pd.Series[str]:
+    """Row number and id together: a base and its deltas may each have a row of one number."""
+    return rows["row"].astype(TEXT) + "\x1f" + rows["sourcedId"].fillna("")
+
+
 def _apply_delta(base: FileReading, delta: FileReading) -> FileReading:
-    """A file after a delta: its records upserted and removed by id. A row of the delta that could
-    not be read leaves the record as it was."""
-    removed = delta.rejected.loc[delta.rejected["outcome"] == "removed", "sourcedId"]
-    touched = pd.concat([delta.frame["sourcedId"], removed])
-    left = base.frame.loc[~base.frame["sourcedId"].isin(touched)]
-    old = base.rejected.loc[~base.rejected["sourcedId"].isin(touched)]
-    old_told = base.told.loc[~base.told["sourcedId"].isin(touched)]
+    """A file after a delta, by id: each row of the delta stands instead of all that was known of
+    its id, also where it is no record. Such a one was received and rejected; the warehouse keeps
+    its last good version (design rule 4.9)."""
+    touched = pd.concat([delta.frame["sourcedId"], delta.rejected["sourcedId"]]).dropna()
+    left, old, old_told = (
+        part.loc[~part["sourcedId"].isin(touched)]
+        for part in (base.frame, base.rejected, base.told)
+    )
     return FileReading(
         base.name,
         pd.concat([left, delta.frame], ignore_index=True),
@@ -150,7 +178,3 @@ def _apply_delta(base: FileReading, delta: FileReading) -> FileReading:
         pd.concat([old_told, delta.told], ignore_index=True),
         delta.findings,
     )
-
-
-def _of_rows(told: pd.DataFrame, rows: pd.Series[int]) -> pd.DataFrame:
-    return told.loc[told["row"].isin(rows)].reset_index(drop=True)

@@ -16,15 +16,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from roster_pipeline.findings import Outcome, concat_findings, tell_records
 from roster_pipeline.roster import ENROLLMENT_TYPES, Roster
 
-OnMissing = Literal["skip", "report", "ignore"]
+OnMissing = Annotated[
+    Literal["skip", "report", "ignore"],
+    # `off` is the word people look for; without quotes YAML makes False of it.
+    BeforeValidator(lambda value: "ignore" if value is False or value == "off" else value),
+]
 NOT_NULL = "expect_column_values_to_not_be_null"
 
 

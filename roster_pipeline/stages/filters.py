@@ -51,6 +51,8 @@ def _fitting(conditions: Mapping[Condition, Values]) -> Mapping[Condition, Value
             raise ValueError(f"{condition} takes no value")
         if condition not in ALONE and (value is None or value == ()):
             raise ValueError(f"{condition} needs a value")
+        if condition in ("equals", "matches", "before", "after") and isinstance(value, tuple):
+            raise ValueError(f"{condition} takes one value; `in` takes several")
         if condition in ("before", "after"):
             try:
                 date.fromisoformat(str(value))
@@ -119,9 +121,11 @@ def carry_over(before: Roster, after: Roster) -> Roster:
             after = after.end(enrollment_type.name, hangs, "filtered")
 
     links = _contact_links(before)
-    students = after.frames["student"]["source_id"]
-    of_gone = links.loc[links["student"].isin(_filtered(after, ("student",))), "contact"]
-    of_left = links.loc[links["student"].isin(students), "contact"]
+    # Who was skipped before is not filtered: she may stay in the warehouse, with her contacts.
+    filtered = links["student"].isin(_filtered(after, ("student",)))
+    filtered &= ~links["student"].isin(after.frames["student"]["source_id"])
+    of_gone = links.loc[filtered, "contact"]
+    of_left = links.loc[~filtered, "contact"]
     contacts = after.frames["contact"]["source_id"]
     return after.end("contact", contacts.isin(of_gone) & ~contacts.isin(of_left), "filtered")
 

@@ -158,6 +158,7 @@ def _resolve(
             source,
             severity="skipped" if mask is ends else "reported",
             message=sentence.loc[mask],
+            how_to_fix=causes.remedy(cause.loc[mask]),
             cause=cause.loc[mask],
         )
         for mask in (ends, told_of & ~ends)
@@ -174,12 +175,20 @@ class _Causes:
 
     def __init__(self, roster: Roster) -> None:
         ended = roster.ended.dropna(subset="source_id")
+        self._roots = ended["enrollment_type"] + "/" + ended["source_id"]
+        self._places = ended["file"] + " row " + ended["row"].astype(TEXT)
         self._by_type = {
             str(name): (mine["source_id"], str(name) + "/" + mine["source_id"])
             for name, mine in ended.drop_duplicates(["enrollment_type", "source_id"]).groupby(
                 "enrollment_type"
             )
         }
+
+    def remedy(self, causes: pd.Series[str]) -> pd.Series[str]:
+        """Where the first of the chain was received: to mend that one first. Null elsewhere."""
+        first = ~self._roots.duplicated()
+        places = lookup(causes, self._roots.loc[first], self._places.loc[first])
+        return "Mend " + causes.str.replace("/", " ", n=1, regex=False) + " first: " + places + "."
 
     def add(self, name: str, source_ids: pd.Series[str], causes: pd.Series[str]) -> None:
         """Note why records of a type fell."""

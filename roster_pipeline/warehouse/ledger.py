@@ -170,12 +170,12 @@ def finish_import(
     """Close an import with its status and, where it needs one, a sentence.
 
     Earlier imports of the district that wait are superseded when this one settles what the roster
-    is, or waits itself. Raises UnknownImport.
+    is, or waits itself; a preview settles nothing. Raises UnknownImport.
     """
     _update(conn, import_id, status=status, finished_at=now, message=message)
-    if status not in _SETTLED:
-        return
     imported, earlier = get_import(conn, import_id), tables.imports.alias()
+    if status not in _SETTLED or imported.preview:
+        return
     waiting = select(earlier.c.id).where(
         earlier.c.district_id == imported.district_id,
         earlier.c.id < import_id,

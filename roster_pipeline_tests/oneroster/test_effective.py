@@ -112,7 +112,7 @@ def test_a_delta_of_a_file_that_was_never_sent_is_refused(base: Readings) -> Non
     ]
 
 
-def test_a_row_of_a_delta_that_cannot_be_read_leaves_the_record_as_it_was(base: Readings) -> None:
+def test_a_row_of_a_delta_that_is_no_record_is_rejected_until_it_is_mended(base: Readings) -> None:
     frames = changed(small_district(), "academicSessions", "fall", startDate="soon", title="New")
     change = delta(frames, "academicSessions", fall="active")
     content = contents(change, modes={"academicSessions": "delta"})
@@ -121,9 +121,22 @@ def test_a_row_of_a_delta_that_cannot_be_read_leaves_the_record_as_it_was(base: 
     files = after(base, change, modes={"academicSessions": "delta"})
     reading = files["academicSessions"].reading
     titles = dict(zip(reading.frame["sourcedId"], reading.frame["title"], strict=True))
-    assert titles == {"y26": "2026-27", "fall": "Fall"}
-    assert reading.rejected["outcome"].tolist() == ["invalid"]
-    assert reading.told["code"].tolist() == ["value_unreadable"]
+    assert titles == {"y26": "2026-27"}
+    assert list(zip(reading.rejected["sourcedId"], reading.rejected["outcome"], strict=True)) == [
+        ("fall", "invalid")
+    ]
+    assert list(reading.told["code"]) == ["value_unreadable"]
+
+    again = carried_forward(reading)
+    assert list(again.rejected["sourcedId"]) == ["fall"]
+    assert list(again.told["sourcedId"]) == ["fall"]
+
+    mended = delta(small_district(), "academicSessions", fall="active")
+    kept = {name: file.reading for name, file in files.items()}
+    whole = after(kept, mended, modes={"academicSessions": "delta"})["academicSessions"].reading
+    assert set(whole.frame["sourcedId"]) == {"y26", "fall"}
+    assert whole.rejected.empty
+    assert whole.told.empty
 
 
 def test_a_removal_counts_in_its_own_import_only(base: Readings) -> None:
