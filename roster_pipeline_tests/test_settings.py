@@ -74,7 +74,14 @@ def test_a_relative_sqlite_file_is_made_absolute(
 
 @pytest.mark.parametrize(
     "url",
-    ["roster.db", "mysql://u:secret@db/roster", "sqlite://", "sqlite:///:memory:", "postgresql://"],
+    [
+        "roster.db",
+        "mysql://u:secret@db/roster",
+        "sqlite://",
+        "sqlite:///:memory:",
+        "postgresql://",
+        "postgresql://u:secret@db:port/roster",
+    ],
 )
 def test_another_warehouse_is_refused_with_what_is_allowed(url: str) -> None:
     with pytest.raises(SettingsError, match=r"ROSTER_WAREHOUSE_URL.*sqlite:.*postgresql:") as error:

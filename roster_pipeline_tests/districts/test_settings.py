@@ -184,3 +184,9 @@ def test_the_design_s_whole_file_is_read() -> None:
     assert settings.apps.sftp.trigger == ("schedule",)
     assert settings.schedule is not None
     assert settings.schedule.until == date(2027, 6, 30)
+
+
+@pytest.mark.parametrize("word", ["off", False, "ignore"])
+def test_a_requirement_is_turned_off_by_off_as_well(word: object) -> None:
+    settings = district(data_requirements={"student": {"email": word}})
+    assert settings.data_requirements == {"student": {"email": "ignore"}}

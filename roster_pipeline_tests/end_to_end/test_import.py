@@ -209,3 +209,72 @@ def test_findings_as_csv_have_a_line_for_each_finding(
 
     assert len(lines) == shown["findings"]
     assert {"file", "row", "source_id", "code", "message", "how_to_fix"} <= lines[0].keys()
+
+
+def test_a_near_miss_is_named_also_when_the_delivery_is_refused_for_it(
+    roster: Roster, district: str, home: Path
+) -> None:
+    landing = home / "landing" / district
+    write_package(landing, make_district(300))
+    (landing / "users.csv").rename(landing / "Users.CSV")
+
+    said = roster("import", district)
+
+    assert said.code == 4
+    found = roster("findings", "1", "--format", "json").json()
+    assert [(f["code"], f["file"]) for f in found] == [
+        ("file_near_miss", "Users.CSV"),
+        ("file_missing", "users.csv"),
+    ]
+
+
+def test_a_preview_shows_the_plan_and_leaves_what_waits_waiting(
+    roster: Roster, district: str, home: Path, tmp_path: Path
+) -> None:
+    frames = make_district(300)
+    users = frames["users"]
+    half = (users["role"] != "student") | (users.index % 2 == 0)
+    write_package(tmp_path / "whole", frames)
+    write_package(tmp_path / "half", {**frames, "users": users.loc[half].reset_index(drop=True)})
+    assert roster("import", district, tmp_path / "whole").code == 0
+    assert roster("import", district, tmp_path / "half").code == 3
+    before = warehouse_hash(home)
+
+    seen = roster("import", district, tmp_path / "whole", "--preview", "--format", "json")
+
+    assert seen.code == 0
+    assert roster("show", "2", "--format", "json").json()["status"] == "held"
+    assert warehouse_hash(home) == before
+
+
+def test_a_record_rejected_in_a_delta_is_kept_and_told_until_it_is_mended(
+    roster: Roster, district: str, tmp_path: Path
+) -> None:
+    frames = make_district(300)
+    write_package(tmp_path / "whole", frames)
+    roster("import", district, "--app", "sftp", tmp_path / "whole")
+    users = frames["users"]
+    ours = users.loc[users["role"] == "student"].head(4).reset_index(drop=True)
+    broken = ours.assign(
+        status="active",
+        dateLastModified="2026-11-24T00:00:00.000Z",
+        enabledUser=ours["enabledUser"].mask(ours.index == 0, "perhaps"),
+    )
+    write_package(tmp_path / "delta", {"users": broken}, modes={"users": "delta"})
+    write_package(tmp_path / "orgs", {"orgs": frames["orgs"]})
+    first = ours["sourcedId"].iloc[0]
+
+    told = [
+        roster("import", district, "--app", "sftp", tmp_path / name, "--force", "--format", "json")
+        for name in ("delta", "orgs")
+    ]
+
+    for said in told:
+        shown = said.json()
+        assert changed(shown, "invalid", "kept") == {"student": {"invalid": 1, "kept": 1}}
+        skipped = roster(
+            "findings", shown["import_id"], "--status", "skipped", "--format", "json"
+        ).json()
+        assert [(f["source_id"], f["row"], f["field"]) for f in skipped] == [
+            (first, 2, "enabledUser")
+        ]

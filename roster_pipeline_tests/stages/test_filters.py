@@ -199,6 +199,22 @@ def test_a_contact_only_the_student_names_counts_as_hers() -> None:
     assert passed.fate("contact", "gale") == "filtered"
 
 
+def test_a_contact_of_a_student_who_was_rejected_stays_with_her() -> None:
+    # Gina has Ann, who is rejected and may be kept, and Ben, who is filtered.
+    frames = changed(small_district(), "users", "ann", enabledUser="perhaps")
+    rules = [{"student": {"first_name": {"not_in": ["Ben"]}}}]
+    passed = passage(frames, settings(filters=rules))
+    assert passed.fate("student", "ann") == "invalid"
+    assert passed.fate("student", "ben") == "filtered"
+    assert passed.fate("contact", "gina") == "added"
+
+
+@pytest.mark.parametrize("condition", ["equals", "matches", "before", "after"])
+def test_a_condition_of_one_value_takes_no_list(condition: str) -> None:
+    with pytest.raises(ValidationError, match=f"{condition} takes one value; `in` takes several"):
+        settings(filters=[{"student": {"first_name": {condition: ["Ann", "Ben"]}}}])
+
+
 def test_a_contact_of_nobody_stays() -> None:
     frames = added(small_district(), "users", "gale", sourcedId="gil", agentSourcedIds=None)
     passed = passage(frames, settings(filters=ELEMENTARY))

@@ -344,3 +344,18 @@ def test_a_record_is_not_changed_by_links_but_for_the_references_it_lost(distric
         if name == "student":
             before = before.assign(contact_ids=before["contact_ids"].str.replace(",nobody", ""))
         assert after.equals(before)
+
+
+def test_what_fell_with_a_received_record_says_where_to_mend_that_one(district: Frames) -> None:
+    broken = changed(district, "users", "ann", enabledUser="perhaps")
+    found = passage(broken).linked.findings
+    hers = found.loc[found["enrollment_type"] == "enrollment"]
+    row = row_of(district, "users", "ann")
+    assert set(hers["cause"]) == {"student/ann"}
+    assert set(hers["how_to_fix"]) == {f"Mend student ann first: users.csv row {row}."}
+
+
+def test_what_fell_with_a_record_that_was_not_sent_says_to_send_it(district: Frames) -> None:
+    found = passage(without(district, "users", "tom")).linked.findings
+    assert set(found["cause"]) == {"person/tom"}
+    assert found["how_to_fix"].str.startswith("Send the record it names").all()
