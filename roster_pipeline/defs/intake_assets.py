@@ -164,7 +164,8 @@ def landing_snapshot(
         effective = effective_hash(sources)
         with warehouse.engine.begin() as conn:
             same = last is not None and (base_hash, last.settings_hash) == (effective, identity)
-            done = last is not None and same and not holds.deletions_wait(conn, last.id)
+            stands = ledger.stands_on(conn, last) if last is not None else None
+            done = stands is not None and same and not holds.deletions_wait(conn, stands.id)
             if last is not None and done and not config.force:
                 ledger.repeat_books(conn, import_id, last)
                 message = f"The same files and settings as import {last.id}."

@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from sqlalchemy import Connection, select
 
 from roster_pipeline.reports.outcomes import outcomes_of
@@ -33,7 +34,7 @@ def trace(
     changes = _changes(conn, district_id, source_id)
     told = []
     for imported in reversed(ledger.imports(conn, district_id, ALL)):
-        received = outcomes_of(reports, district_id, imported.id, source_id)
+        received = _received(conn, reports, imported, source_id)
         found = ledger.findings(conn, imported.id, source_id=source_id)
         columns = ["file", "row", "stage", "code", "severity", "message"]
         mine = {
@@ -50,6 +51,20 @@ def trace(
             }
             told.append({**books, **mine})
     return told
+
+
+def _received(
+    conn: Connection, reports: Path, imported: ledger.Import, source_id: str
+) -> pd.DataFrame:
+    """What became of the record's rows in an import. One that ended as `unchanged` has none of its
+    own: they are those of the import it repeats, as `ledger.repeat_books` counts them."""
+    if imported.status != "unchanged":
+        return outcomes_of(reports, imported.district_id, imported.id, source_id)
+    repeated = ledger.state_before(conn, imported.district_id, imported.id) or imported.id
+    rows = outcomes_of(reports, imported.district_id, repeated, source_id)
+    rows = rows.loc[~rows["outcome"].isin(ledger.GONE)]
+    merged = rows["outcome"].isin(ledger.WRITTEN)
+    return rows.assign(outcome=rows["outcome"].mask(merged, "unchanged"))
 
 
 def _changes(conn: Connection, district_id: str, source_id: str) -> dict[int, list[dict[str, Any]]]:

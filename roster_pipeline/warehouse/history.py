@@ -38,9 +38,6 @@ from roster_pipeline.warehouse.tables import (
     record_history,
 )
 
-MERGED: tuple[ledger.Status, ...] = ("imported", "undone")
-"""Imports that have written to the roster."""
-
 
 class CannotUndo(Exception):
     """An import cannot be undone; the message says why."""
@@ -63,7 +60,7 @@ def import_at(conn: Connection, district_id: str, moment: datetime) -> int:
     """The last import that had written to a district's roster at a moment; 0 before the first."""
     statement = select(func.max(imports.c.id)).where(
         imports.c.district_id == district_id,
-        imports.c.status.in_(MERGED),
+        imports.c.status.in_(ledger.MERGED),
         imports.c.finished_at <= moment,
     )
     return int(conn.scalar(statement) or 0)
@@ -196,12 +193,17 @@ def _take_back(
 def _book(conn: Connection, imported: Import, undo_id: int) -> None:
     """Give the undo the files of the import whose state it is again, so that the next delivery is
     compared with and applied to them, and count what it changed."""
-    base = ledger.last_accepted(conn, imported.district_id)
-    if base is not None:
+    state = ledger.state_before(conn, imported.district_id, imported.id)
+    if state is not None:
+        base = ledger.get_import(conn, state)
         conn.execute(
             update(imports)
             .where(imports.c.id == undo_id)
-            .values(effective_hash=base.effective_hash, settings_hash=base.settings_hash)
+            .values(
+                effective_hash=base.effective_hash,
+                settings_hash=base.settings_hash,
+                state_of=base.id,
+            )
         )
         columns = [import_files.c[c] for c in ("file", "mode", "rows", "sha256")]
         files = select(literal(undo_id), *columns).where(import_files.c.import_id == base.id)

@@ -114,7 +114,8 @@ def deletions_wait(conn: Connection, import_id: int) -> bool:
 
 
 def turned_down_before(conn: Connection, imported: ledger.Import) -> Reason | None:
-    """A reason to hold an import whose files are those of one that was rejected or undone."""
+    """A reason to hold an import whose files are those of one that was rejected or undone, unless
+    its undo was undone in turn."""
     statement = (
         select(imports.c.id, imports.c.status, imports.c.message)
         .where(
@@ -124,9 +125,10 @@ def turned_down_before(conn: Connection, imported: ledger.Import) -> Reason | No
             imports.c.status.in_(["rejected", "undone"]),
         )
         .order_by(imports.c.id.desc())
-        .limit(1)
     )
-    row = conn.execute(statement).one_or_none()
+    rows = conn.execute(statement).all()
+    back = ledger.in_effect(conn, imported.district_id, imported.id) if rows else set()
+    row = next((row for row in rows if row.id not in back), None)
     if row is None:
         return None
     how = f"The files are those of import {row.id}, which was {row.status}"

@@ -34,8 +34,14 @@ Status = Literal[
 
 UNDO = "undo"
 """The app of an import that takes others back."""
+MERGED: tuple[Status, ...] = ("imported", "undone")
+"""Imports that have written to the roster."""
 WAITING: tuple[Status, ...] = ("held", "needs_school_mapping")
 """An import that waits for a person."""
+WRITTEN = ("added", "updated", "restored")
+"""Outcomes that are `unchanged` when the same files come again."""
+GONE = ("removed", "deleted")
+"""Outcomes that do not happen a second time."""
 _SETTLED: tuple[Status, ...] = ("imported", "unchanged", *WAITING)
 """With these a newer delivery has its own place, and an older one that waits has none any more."""
 
@@ -77,6 +83,7 @@ class Import:
     settings_hash: str
     message: str | None
     delivery: str | None = None
+    state_of: int | None = None
 
 
 @dataclass(frozen=True)
@@ -257,6 +264,58 @@ def last_accepted(conn: Connection, district_id: str) -> Import | None:
     return None if row is None else Import(*row)
 
 
+def state_before(conn: Connection, district_id: str, import_id: int) -> int | None:
+    """The import whose state a district's roster had when an import began: the last one merged
+    before it or, when that is an undo, the one whose state that gave back. None before the
+    first."""
+    table = tables.imports
+    statement = (
+        select(table.c.id, table.c.app, table.c.state_of)
+        .where(
+            table.c.district_id == district_id,
+            table.c.id < import_id,
+            table.c.status.in_(MERGED),
+        )
+        .order_by(table.c.id.desc())
+        .limit(1)
+    )
+    row = conn.execute(statement).one_or_none()
+    if row is None:
+        return None
+    state: int | None = row.state_of if row.app == UNDO else row.id
+    return state
+
+
+def stands_on(conn: Connection, merged: Import) -> Import:
+    """The import whose files the roster stands on after a merged one: that one itself or, of an
+    undo, the one whose state it gave back, for an undo counts and holds nothing of its own."""
+    return merged if merged.state_of is None else get_import(conn, merged.state_of)
+
+
+def in_effect(conn: Connection, district_id: str, import_id: int) -> set[int]:
+    """The imports that had made a district's roster what it was when an import began: neither
+    undos nor what they took back, but what was undone and came back by undoing the undo."""
+    table = tables.imports
+    statement = (
+        select(table.c.id, table.c.app, table.c.state_of)
+        .where(
+            table.c.district_id == district_id,
+            table.c.id < import_id,
+            table.c.status.in_(MERGED),
+        )
+        .order_by(table.c.id.desc())
+    )
+    found, upto = set[int](), import_id
+    for row in conn.execute(statement):
+        if row.id > upto:
+            continue
+        if row.app == UNDO:
+            upto = row.state_of or 0
+        else:
+            found.add(row.id)
+    return found
+
+
 def imports(conn: Connection, district_id: str | None = None, limit: int = 50) -> list[Import]:
     """The last imports, of one district or of all, newest first."""
     statement = select(tables.imports).order_by(tables.imports.c.id.desc()).limit(limit)
@@ -388,39 +447,16 @@ def reported_records(conn: Connection, import_id: int) -> dict[str, int]:
 def repeat_books(conn: Connection, import_id: int, last: Import) -> None:
     """Book an import whose files and settings are those of an earlier one: the same files and
     findings, and what was merged then is unchanged now."""
-    merged = ("added", "updated", "restored")
-    last = _with_books(conn, last)
+    last = stands_on(conn, last)
     booked = counts(conn, last.id)
-    booked = booked.loc[~booked["outcome"].isin(["removed", "deleted"])]
-    booked["outcome"] = booked["outcome"].mask(booked["outcome"].isin(merged), "unchanged")
+    booked = booked.loc[~booked["outcome"].isin(GONE)]
+    booked["outcome"] = booked["outcome"].mask(booked["outcome"].isin(WRITTEN), "unchanged")
     keys = ["enrollment_type", "school", "outcome"]
     record_counts(
         conn, import_id, booked.groupby(keys, dropna=False)["records"].sum().reset_index()
     )
     record_effective(conn, import_id, str(last.effective_hash), files(conn, last.id))
     record_findings(conn, import_id, findings(conn, last.id))
-
-
-def _with_books(conn: Connection, imported: Import) -> Import:
-    """The import itself, or, of an undo, that whose state it gave back: an undo counts only what it
-    changed."""
-    if imported.app != UNDO:
-        return imported
-    same = (tables.imports.c.effective_hash == imported.effective_hash) & (
-        tables.imports.c.settings_hash == imported.settings_hash
-    )
-    statement = (
-        select(tables.imports)
-        .where(
-            tables.imports.c.district_id == imported.district_id,
-            tables.imports.c.app != UNDO,
-            tables.imports.c.status.in_(["imported", "undone"]),
-            same,
-        )
-        .order_by(tables.imports.c.id.desc())
-        .limit(1)
-    )
-    return Import(*conn.execute(statement).one())
 
 
 def _update(conn: Connection, import_id: int, **values: object) -> None:

@@ -197,10 +197,12 @@ imports = Table(
     Column("settings_hash", Text, nullable=False),
     Column("message", Text),
     Column("delivery", Text),
+    Column("state_of", Integer),
     sqlite_autoincrement=True,
 )
 """delivery: the folder of the delivery in the archive, from which it can be taken again when a
-person has decided."""
+person has decided. state_of: of an undo, the import whose state it gave back, never itself an undo;
+null when there was none before."""
 Index(None, imports.c.district_id, imports.c.status)
 
 import_counts = Table(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -17,6 +18,7 @@ from roster_pipeline.roster import ENROLLMENT_TYPES
 from roster_pipeline.warehouse import ledger
 from roster_pipeline.warehouse.database import reading
 from roster_pipeline.warehouse.history import CannotUndo, difference, import_at, undo
+from roster_pipeline.warehouse.holds import turned_down_before
 from roster_pipeline.warehouse.merge import CHANGED_BY_UNDO, content_hash
 from roster_pipeline.warehouse.state import read_records
 from roster_pipeline_tests.warehouse.plans import DISTRICT, MONDAY, Record, plan, run_import
@@ -30,6 +32,13 @@ def run_undo(engine: Engine, import_id: int) -> int:
     with engine.begin() as conn:
         undo(conn, import_id, undo_id, "ada", "a wrong file", MONDAY)
     return undo_id
+
+
+def record_files(engine: Engine, import_id: int, effective_hash: str) -> None:
+    """Book a file of as many rows as the import's number."""
+    entries = [ledger.FileEntry("users.csv", "bulk", import_id, "ab")]
+    with engine.begin() as conn:
+        ledger.record_effective(conn, import_id, effective_hash, entries)
 
 
 def state(engine: Engine) -> str:
@@ -110,14 +119,42 @@ def test_after_an_undo_the_next_delivery_is_compared_with_the_files_before_it(
 ) -> None:
     for import_id in (1, 2):
         run_import(warehouse, plan({"student": [("added", f"s{import_id}", {})]}))
-        entries = [ledger.FileEntry("users.csv", "bulk", import_id, "ab")]
-        with warehouse.begin() as conn:
-            ledger.record_effective(conn, import_id, f"files {import_id}", entries)
+        record_files(warehouse, import_id, f"files {import_id}")
     run_undo(warehouse, 2)
     with reading(warehouse) as conn:
         base = ledger.last_accepted(conn, DISTRICT)
         assert base is not None and (base.id, base.effective_hash) == (3, "files 1")
         assert [f.rows for f in ledger.files(conn, base.id)] == [1]
+
+
+def test_an_undo_of_an_undo_stands_on_the_files_that_came_back(warehouse: Engine) -> None:
+    for import_id in (1, 2):
+        run_import(warehouse, plan({"student": [("added", f"s{import_id}", {})]}))
+        record_files(warehouse, import_id, f"files {import_id}")
+    told = []
+    for undone in (2, 3, 4):
+        undo_id = run_undo(warehouse, undone)
+        with reading(warehouse) as conn:
+            base = ledger.get_import(conn, undo_id)
+            rows = [f.rows for f in ledger.files(conn, undo_id)]
+            again = replace(base, id=undo_id + 1, effective_hash="files 2")
+            reason = turned_down_before(conn, again)
+        told.append((base.state_of, base.effective_hash, rows, reason and reason.rule))
+    assert told == [
+        (1, "files 1", [1], "undone_before"),
+        (2, "files 2", [2], None),
+        (1, "files 1", [1], "undone_before"),
+    ]
+
+
+def test_an_undo_of_the_first_import_stands_on_no_files(warehouse: Engine) -> None:
+    run_import(warehouse, plan({"student": [("added", "ann", ANN)]}))
+    record_files(warehouse, 1, "files 1")
+    undo_id = run_undo(warehouse, 1)
+    with reading(warehouse) as conn:
+        base = ledger.get_import(conn, undo_id)
+        assert (base.state_of, base.effective_hash) == (None, None)
+        assert ledger.in_effect(conn, DISTRICT, undo_id + 1) == set()
 
 
 @pytest.mark.parametrize("status", ["held", "undone", "failed", "rejected"])

@@ -71,6 +71,7 @@ def upgrade() -> None:
 
 def _add_columns() -> None:
     op.add_column("imports", sa.Column("delivery", sa.Text()))
+    op.add_column("imports", sa.Column("state_of", sa.Integer()))
     op.add_column("findings", sa.Column("cause", sa.Text()))
     op.add_column("school_mappings", sa.Column("org_name", sa.Text()))
     op.add_column("school_mappings", sa.Column("org_identifier", sa.Text()))
