@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -136,11 +137,14 @@ def end_with_summary(import_id: int, format: Format) -> NoReturn:
 
 def _summary(import_id: int) -> ImportSummary:
     from roster_pipeline.reports.summary import import_summary
+    from roster_pipeline.warehouse.abandoned import settle_abandoned
     from roster_pipeline.warehouse.database import reading
     from roster_pipeline.warehouse.ledger import UnknownImport
 
+    engine = open_or_fail()
+    settle_abandoned(engine, datetime.now(UTC))
     try:
-        with reading(open_or_fail()) as conn:
+        with reading(engine) as conn:
             return import_summary(conn, import_id)
     except UnknownImport as error:
         fail(str(error), 2)
@@ -229,9 +233,12 @@ def list_imports(
 ) -> None:
     """The history of imports, the newest first."""
     from roster_pipeline.warehouse import ledger
+    from roster_pipeline.warehouse.abandoned import settle_abandoned
     from roster_pipeline.warehouse.database import reading
 
-    with reading(open_or_fail()) as conn:
+    engine = open_or_fail()
+    settle_abandoned(engine, datetime.now(UTC))
+    with reading(engine) as conn:
         entries = ledger.imports(conn, district_id, limit)
     if format is Format.json:
         print_json(

@@ -111,7 +111,7 @@ def start_import(
     has as running lost its process, and is marked as failed.
     """
     with engine.begin() as conn:
-        _fail_abandoned(conn, district_id, now)
+        fail_abandoned(conn, district_id, now)
         import_id = conn.execute(
             insert(tables.imports)
             .values(
@@ -140,7 +140,7 @@ def resume_import(
         imported = get_import(conn, import_id)
         if imported.status not in WAITING:
             raise NotWaiting(imported, "continued")
-        _fail_abandoned(conn, imported.district_id, now)
+        fail_abandoned(conn, imported.district_id, now)
         for book in (tables.findings, tables.import_files):
             conn.execute(delete(book).where(book.c.import_id == import_id))
         forget_counts(conn, import_id)
@@ -158,7 +158,9 @@ def resume_import(
     return imported
 
 
-def _fail_abandoned(conn: Connection, district_id: str, now: datetime) -> None:
+def fail_abandoned(conn: Connection, district_id: str, now: datetime) -> None:
+    """Mark a district's running imports as failed. To be called under the district's lock, which
+    proves that their process is gone."""
     conn.execute(
         update(tables.imports)
         .where(tables.imports.c.district_id == district_id, tables.imports.c.status == "running")
