@@ -37,6 +37,7 @@ from roster_pipeline.roster import (
     EnrollmentType,
     Kind,
     Roster,
+    first_element,
 )
 
 _PERSON_SOURCES = {
@@ -339,10 +340,9 @@ def _headers(tab: pd.DataFrame) -> list[str]:
 
 def _as_kind(kind: Kind, values: pd.Series, *, is_list: bool) -> pd.Series:
     """A column in the attribute's kind; of a list read as a single value, its first element."""
-    array = pa.array(values)
     if kind == "text" and is_list:
-        return _series(pc.replace_substring_regex(array, ",.*", ""), values.index)
-    return _series(pc.cast(array, DTYPES[kind].pyarrow_dtype), values.index)
+        return first_element(values)
+    return _series(pc.cast(pa.array(values), DTYPES[kind].pyarrow_dtype), values.index)
 
 
 def _read(attribute: str, kind: Kind, values: pd.Series) -> tuple[pd.Series, pd.Series[bool]]:
