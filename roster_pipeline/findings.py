@@ -188,7 +188,7 @@ _code(
     "landing_snapshot",
     "fatal",
     "The delivery is too large",
-    "The files are larger than {limit} in all; {file} went over it.",
+    "What {file} holds is larger than {limit} in all.",
     "Split the district, or raise the limit.",
 )
 _code(

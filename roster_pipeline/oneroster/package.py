@@ -96,7 +96,7 @@ def open_package(paths: Sequence[Path], limits: Limits = Limits()) -> Package:
         if size > limits.file_bytes:
             _refuse("file_too_large", file=written, limit=_size(limits.file_bytes))
         if total > limits.unpacked_bytes:
-            _refuse("delivery_too_large", file=written, limit=_size(limits.unpacked_bytes))
+            _refuse("delivery_too_large", file="the delivery", limit=_size(limits.unpacked_bytes))
     files = {name: by_name[written].read_bytes() for name, written in names.data.items()}
     _check_no_zip(files)
     return Package(files, names.ignored, names.findings)
@@ -187,7 +187,7 @@ def _read_zip(path: Path, archive: zipfile.ZipFile, size: int, limits: Limits) -
     inside = {_in_folder(e, folder): e for e in documents}
     told = [] if folder == _ROOT else [finding("zip_folder", file=path.name)]
     names = _sort_out(list(inside))
-    budget = _Budget(limits.unpacked_bytes)
+    budget = _Budget(limits.unpacked_bytes, path.name)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         contents = pool.map(
             lambda written: _unpack(archive, inside[written], limits, budget), names.data.values()
@@ -265,19 +265,21 @@ def _shown(name: str) -> str:
 
 
 class _Budget:
-    """How many bytes a package may still unpack to, shared by the files of it."""
+    """How many bytes a zip may still unpack to, shared by the files in it, which are unpacked side
+    by side: which of them goes over it is chance, so the zip is named."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, name: str) -> None:
         self._limit = self._left = limit
+        self._name = name
         self._lock = Lock()
 
-    def spend(self, count: int, name: str) -> None:
+    def spend(self, count: int) -> None:
         """Take bytes off. Raises DeliveryRefused when they are too many."""
         with self._lock:
             self._left -= count
             spent = self._left < 0
         if spent:
-            _refuse("delivery_too_large", file=name, limit=_size(self._limit))
+            _refuse("delivery_too_large", file=self._name, limit=_size(self._limit))
 
 
 def _unpack(
@@ -293,7 +295,7 @@ def _unpack(
             produced += len(chunk)
             if produced > limits.file_bytes:
                 _refuse("file_too_large", file=name, limit=_size(limits.file_bytes))
-            budget.spend(len(chunk), name)
+            budget.spend(len(chunk))
             if produced > limits.ratio_from_bytes and produced > limits.ratio * max(
                 entry.compress_size, 1
             ):
