@@ -61,19 +61,25 @@ setup(
     entry_points={"console_scripts": ["roster = roster_pipeline.cli.main:main"]},
     install_requires=[
         "alembic>=1.20",
+        "argon2-cffi>=25.1",
+        "asyncssh>=2.24",
         # Below 1.14: `roster ui` mounts Dagster's web application, and Dagster promises to keep
         # what that needs only within a minor version.
         "dagster>=1.13.27,<1.14",
+        "dagster-postgres>=0.29.27,<0.30",
         "dagster-webserver>=1.13.27,<1.14",
         # GX drops what it does not know without a word; the adapter is written for 1.x.
         "great-expectations>=1.24,<2",
+        "jinja2>=3.1",
         "pandas>=3.1",
+        "paramiko>=5.1",
         "psycopg[binary]>=3.3",
         "pyarrow>=26.0",
         "pydantic>=2.14",
         "pyyaml>=6.0",
         "rapidfuzz>=3.14",
         "rich>=15.0",
+        "sendgrid>=6.12",
         "sqlalchemy>=2.1,<2.2",
         "starlette>=1.10",
         "typer>=0.29",
@@ -90,6 +96,7 @@ setup(
             "pytest>=9.2",
             "pytest-xdist>=3.8",
             "ruff>=0.17,<0.18",
+            "types-paramiko>=5.1",
             "types-PyYAML>=6.0",
         ],
     },

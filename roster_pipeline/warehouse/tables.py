@@ -58,6 +58,7 @@ metadata = MetaData(
         "pk": "pk_%(table_name)s",
         "fk": "fk_%(table_name)s_%(column_0_name)s",
         "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_name)s",
     }
 )
 
@@ -285,4 +286,58 @@ audit_log = Table(
     Column("import_id", Integer),
     Column("detail", Text),
 )
-"""What people did, newest last: approve, reject, undo, school mappings."""
+"""What people did, newest last: approve, reject, undo, school mappings, landing accounts."""
+
+landing_accounts = Table(
+    "landing_accounts",
+    metadata,
+    Column("district_id", Text, primary_key=True),
+    Column("username", Text, nullable=False, unique=True),
+    Column("password_hash", Text),
+    Column("public_keys", LIST, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("changed_at", UtcDateTime, nullable=False),
+)
+"""Who may log in to the landing zone: one account a district. password_hash: argon2id in its own
+notation, null for an account that has keys only. public_keys: lines as in authorized_keys.
+changed_at: when a credential last changed; a session that began before ends."""
+
+landing_log = Table(
+    "landing_log",
+    metadata,
+    Column("id", SERIAL, primary_key=True),
+    Column("at", UtcDateTime, nullable=False),
+    Column("district_id", Text),
+    Column("action", Text, nullable=False),
+    Column("address", Text),
+    Column("file", Text),
+    Column("size", BigInteger),
+    Column("sha256", Text),
+    Column("detail", Text),
+)
+"""What happened in the landing zone, newest last: logins, uploads, deletions, refusals; of files
+their name, size in bytes and hash, nothing of what is in them. district_id: null where nobody was
+logged in. A log of its own, so that who knocks a thousand times does not bury what people did."""
+Index(None, landing_log.c.district_id, landing_log.c.at)
+
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("id", SERIAL, primary_key=True),
+    Column("key", Text, nullable=False, unique=True),
+    Column("district_id", Text),
+    Column("kind", Text, nullable=False),
+    Column("recipients", LIST, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("html", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("next_attempt_at", UtcDateTime, nullable=False),
+    Column("sent_at", UtcDateTime),
+    Column("last_error", Text),
+)
+"""Mails, written before they are sent. key: what the mail is about, so that the same is told once.
+status: waiting, sent, or failed (given up)."""
+Index(None, outbox.c.status, outbox.c.next_attempt_at)

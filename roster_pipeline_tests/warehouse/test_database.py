@@ -22,6 +22,7 @@ from roster_pipeline.warehouse.database import (
     WarehouseOutdated,
     WarehouseTooNew,
     _alembic_config,
+    _scripts,
     check_version,
     connect,
     open_warehouse,
@@ -126,12 +127,14 @@ def test_processes_that_open_a_new_warehouse_at_once_all_succeed(warehouse_url: 
 def test_an_older_warehouse_is_not_opened_and_says_what_to_do(
     warehouse_url: str, warehouse: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    head = _scripts().get_current_head()
+
     class NewerProgram:
         def get_current_head(self) -> str:
             return "9999"
 
         def walk_revisions(self) -> list[Any]:
-            return [type("Revision", (), {"revision": r}) for r in ("0002", "9999")]
+            return [type("Revision", (), {"revision": r}) for r in (head, "9999")]
 
     monkeypatch.setattr("roster_pipeline.warehouse.database._scripts", NewerProgram)
     with pytest.raises(WarehouseOutdated, match="then run `roster db upgrade`"):
