@@ -1,21 +1,26 @@
 """Artifacts: what a stage hands to the next, and the IO manager that keeps it as Parquet.
 
 Each artifact is a folder `artifacts/<district>/<asset>/` with a Parquet file a frame and
-`meta.json` for the rest; it is replaced as a whole, so that a reader sees one or the other.
+`meta.json` for the rest; it is replaced as a whole, so that a reader sees one or the other. What a
+run has just written it does not read again, and a frame that a stage did not touch is not written
+again: its file is linked.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, Self
 
 import dagster as dg
 import pandas as pd
+from pydantic import PrivateAttr
 
 from roster_pipeline.defs.partitions import checked_district
 from roster_pipeline.landing.intake import Delivery
@@ -138,11 +143,37 @@ class StagedPlan:
         return cls(meta["import_id"], meta["base_import_id"], plan, frames["_school_decisions"])
 
 
+@dataclass(frozen=True)
+class _Written:
+    """An artifact as it lies in its folder. inode: the folder's own, another after a replacement."""
+
+    folder: Path
+    inode: int
+    artifact: Artifact
+
+
 class ArtifactIOManager(dg.ConfigurableIOManager):
     """Stores artifacts under `artifacts/` of ROSTER_HOME, by district and asset."""
 
+    _last: _Written | None = PrivateAttr(None)
+
+    @contextmanager
+    def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator[Self]:
+        """Remember what was written last while a run lasts, and no longer."""
+        try:
+            yield self
+        finally:
+            self._last = None
+
     def _folder(self, district_id: str, asset_key: dg.AssetKey) -> Path:
         return load_settings().artifacts / checked_district(district_id) / asset_key.path[-1]
+
+    def _in(self, folder: Path) -> Artifact | None:
+        """The artifact in a folder, if it is the one that was written last."""
+        last = self._last
+        if last is None or (folder, folder.stat().st_ino) != (last.folder, last.inode):
+            return None
+        return last.artifact
 
     def handle_output(self, context: dg.OutputContext, obj: Artifact) -> None:
         """Write an artifact beside the old one, then put it in its place."""
@@ -150,8 +181,12 @@ class ArtifactIOManager(dg.ConfigurableIOManager):
         folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         arriving = Path(tempfile.mkdtemp(prefix=".arriving-", dir=folder.parent))
         frames, meta = obj.parts()
+        written = self._written_frames(folder.parent)
         for name, frame in frames.items():
-            frame.to_parquet(arriving / f"{name}.parquet", compression="zstd", index=False)
+            if path := written.get(id(frame)):
+                os.link(path, arriving / f"{name}.parquet")
+            else:
+                frame.to_parquet(arriving / f"{name}.parquet", compression="lz4", index=False)
         (arriving / "meta.json").write_text(json.dumps(meta))
         if folder.exists():
             old = Path(tempfile.mkdtemp(prefix=".leaving-", dir=folder.parent))
@@ -160,6 +195,15 @@ class ArtifactIOManager(dg.ConfigurableIOManager):
             shutil.rmtree(old)
         else:
             arriving.replace(folder)
+        self._last = _Written(folder, folder.stat().st_ino, obj)
+
+    def _written_frames(self, district: Path) -> dict[int, Path]:
+        """By identity, the files of the frames that were written last for a district."""
+        last = self._last
+        if last is None or last.folder.parent != district or not self._in(last.folder):
+            return {}
+        frames, _ = last.artifact.parts()
+        return {id(frame): last.folder / f"{name}.parquet" for name, frame in frames.items()}
 
     def load_input(self, context: dg.InputContext) -> Artifact:
         """The artifact a stage handed on, as the type the asset asks for."""
@@ -170,6 +214,8 @@ class ArtifactIOManager(dg.ConfigurableIOManager):
                 "materialise it first, or run the job import_roster.",
                 allow_retries=False,
             )
+        if artifact := self._in(folder):
+            return artifact
         frames = {
             path.stem: pd.read_parquet(path, dtype_backend="pyarrow")
             for path in sorted(folder.glob("*.parquet"))
