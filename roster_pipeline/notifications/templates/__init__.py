@@ -1,0 +1,1 @@
+"""How the mails read: pairs of HTML and plain text."""
