@@ -12,6 +12,9 @@ from typing import Any
 
 import pandas as pd
 
+CAUSE_COLUMNS = ("severity", "code", "enrollment_type", "source_id", "cause")
+"""What `root_causes` needs of findings."""
+
 _ORDER = (
     *("organization", "school", "academic_session", "course"),
     *("person", "student", "teacher", "admin", "contact", "user", "class", "enrollment"),
@@ -49,12 +52,12 @@ class Cause:
         """«1 school missing from orgs.csv: 412 classes, 9,800 enrollments»."""
         noun = self.enrollment_type.replace("_", " ")
         number = len(self.roots)
-        what = _counted(noun, number)
+        what = counted(noun, number)
         if self.code == "missing":
             what += f" missing from {_FILES.get(self.enrollment_type, 'users.csv')}"
         else:
             what += f" with {self.code}"
-        fell = [_counted(t.replace("_", " "), n) for t, n in self.consequences.items()]
+        fell = [counted(t.replace("_", " "), n) for t, n in self.consequences.items()]
         return f"{what}: {', '.join(fell)}" if fell else what
 
     def as_json(self) -> dict[str, Any]:
@@ -62,13 +65,14 @@ class Cause:
         return {**vars(self), "weight": self.weight, "in_words": self.in_words()}
 
 
-def _counted(noun: str, number: int) -> str:
+def counted(noun: str, number: int) -> str:
+    """«1 class», «412 classes»."""
     plural = {"person": "people", "class": "classes"}.get(noun, noun + "s")
     return f"{number:,} {noun if number == 1 else plural}"
 
 
 def root_causes(findings: pd.DataFrame) -> list[Cause]:
-    """The causes behind an import's findings (FINDING_COLUMNS) that left records out."""
+    """The causes behind an import's findings (CAUSE_COLUMNS) that left records out."""
     skipped = findings.loc[(findings["severity"] == "skipped") & findings["source_id"].notna()]
     if skipped.empty:
         return []

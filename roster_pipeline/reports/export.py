@@ -17,9 +17,8 @@ import pyarrow.compute as pc
 from sqlalchemy import Connection
 
 from roster_pipeline.oneroster.writer import write_package
-from roster_pipeline.roster import ENROLLMENT_TYPES, TEXT
+from roster_pipeline.roster import ENROLLMENT_TYPES, TEXT, list_elements
 from roster_pipeline.stages.attributes import AttributeSettings
-from roster_pipeline.stages.filters import list_elements
 from roster_pipeline.warehouse.state import read_records
 
 

@@ -1,45 +1,131 @@
-"""What became of each received record of an import, kept beside the reports, by import: ids, files,
-rows and outcomes, nothing of the records' content. `trace` reads it."""
+"""What became of each record of an import, kept beside the reports, by import: ids, files, rows and
+outcomes, nothing of the records' content. `trace` and `roster records` read it, the report its
+beginnings."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from sqlalchemy import Connection
 
-from roster_pipeline.roster import ENDED_COLUMNS, ended_records
+from roster_pipeline.roster import ENDED_COLUMNS, REJECTED_OUTCOMES, TEXT, ended_records
 from roster_pipeline.stages.plan import SyncPlan
+from roster_pipeline.warehouse import ledger
 
 
 def save_outcomes(
     reports: Path, district_id: str, import_id: int, plan: SyncPlan, ended: pd.DataFrame
 ) -> None:
-    """Keep the outcome of each received record. ended: those that ended before the plan, columns
-    ENDED_COLUMNS."""
+    """Keep the outcome of each received record, and of those that are deleted or kept. ended: those
+    that ended before the plan, columns ENDED_COLUMNS."""
     planned = [
         ended_records(name, frame, "").assign(outcome=frame["outcome"])
         for name, frame in plan.changes.items()
     ]
-    rows = pd.concat([*planned, ended], ignore_index=True)[list(ENDED_COLUMNS)]
+    missing = [plan.deleted.assign(outcome="deleted"), plan.kept.assign(outcome="kept")]
+    rows = pd.concat([*planned, ended, *missing], ignore_index=True)[list(ENDED_COLUMNS)]
     path = _path(reports, district_id, import_id)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     beside = path.with_suffix(f".{os.getpid()}")
     # In the order of the ids, so that one of them is found without reading all.
-    rows.sort_values("source_id").to_parquet(beside, compression="zstd", index=False)
+    rows.astype({"outcome": TEXT}).sort_values("source_id").to_parquet(
+        beside, compression="zstd", index=False
+    )
     beside.replace(path)
 
 
-def outcomes_of(reports: Path, district_id: str, import_id: int, source_id: str) -> pd.DataFrame:
-    """What became of the records of one id in one import; columns ENDED_COLUMNS, no rows when
-    there were none or they are not kept any more."""
-    path = _path(reports, district_id, import_id)
+def records_of(
+    conn: Connection,
+    reports: Path,
+    imported: ledger.Import,
+    *,
+    enrollment_type: str | None = None,
+    outcome: str | None = None,
+    school: str | None = None,
+    source_id: str | None = None,
+) -> pd.DataFrame:
+    """The records behind an import's counts, narrowed as asked; columns ENDED_COLUMNS.
+
+    One that ended as `unchanged` has none of its own: they are those of the import it repeats, as
+    `ledger.repeat_books` counts them. No rows when they are not kept, as of an undo.
+    """
+    repeats = imported.status == "unchanged"
+    wanted = {
+        "enrollment_type": enrollment_type,
+        "outcome": None if repeats else outcome,
+        "school": school,
+        "source_id": source_id,
+    }
+    filters = [(name, "=", value) for name, value in wanted.items() if value is not None]
+    path = _path(reports, imported.district_id, _kept_with(conn, imported))
     if not path.exists():
         return pd.DataFrame(columns=list(ENDED_COLUMNS))
-    found = pq.read_table(path, filters=[("source_id", "=", source_id)])
-    rows: pd.DataFrame = found.to_pandas(types_mapper=pd.ArrowDtype)
-    return rows
+    found = _frame(pq.read_table(path, filters=filters or None))
+    if repeats:
+        found = _repeated(found)
+        found = found if outcome is None else found.loc[found["outcome"] == outcome]
+    return found.reset_index(drop=True)
+
+
+def first_records(
+    conn: Connection,
+    reports: Path,
+    imported: ledger.Import,
+    each: int,
+    schools: Sequence[str],
+) -> pd.DataFrame:
+    """The first records, by id, of each enrollment type and outcome and, of those that were left
+    out or deleted, of each of these schools; at most `each` of one. Columns ENDED_COLUMNS."""
+    path = _path(reports, imported.district_id, _kept_with(conn, imported))
+    if not path.exists():
+        return pd.DataFrame(columns=list(ENDED_COLUMNS))
+    table = pq.read_table(path)
+    of_kinds = _first([_numbers(table[name]) for name in ("enrollment_type", "outcome")], each)
+    gone = pc.is_in(table["outcome"], pa.array([*REJECTED_OUTCOMES, "deleted"]))
+    shown = pc.is_in(table["school"], pa.array(schools, pa.string()))
+    places = np.flatnonzero(pc.and_(gone, shown).to_numpy())
+    of_schools = places[_first([_numbers(table["school"].take(places))], each)]
+    rows = _frame(table.take(np.unique(np.concatenate([of_kinds, of_schools]))))
+    return _repeated(rows) if imported.status == "unchanged" else rows
+
+
+def _kept_with(conn: Connection, imported: ledger.Import) -> int:
+    """The import whose records are those of this one."""
+    if imported.status != "unchanged":
+        return imported.id
+    return ledger.state_before(conn, imported.district_id, imported.id) or imported.id
+
+
+def _repeated(records: pd.DataFrame) -> pd.DataFrame:
+    """Records of an import as one that repeats it has them."""
+    left = records.loc[~records["outcome"].isin(ledger.GONE)]
+    return left.assign(
+        outcome=left["outcome"].mask(left["outcome"].isin(ledger.WRITTEN), "unchanged")
+    )
+
+
+def _frame(table: pa.Table) -> pd.DataFrame:
+    frame: pd.DataFrame = table.to_pandas(types_mapper=pd.ArrowDtype)
+    return frame
+
+
+def _numbers(column: pa.ChunkedArray) -> np.ndarray:
+    """A number for each value of a column, equal where the values are."""
+    encoded = column.combine_chunks().dictionary_encode(null_encoding="encode")
+    return np.asarray(encoded.indices.to_numpy(zero_copy_only=False))
+
+
+def _first(kinds: list[np.ndarray], each: int) -> np.ndarray:
+    """The places of the first `each` rows of every combination of kinds."""
+    frame = pd.DataFrame(dict(enumerate(kinds)))
+    return np.flatnonzero(frame.groupby(list(frame)).cumcount().to_numpy() < each)
 
 
 def _path(reports: Path, district_id: str, import_id: int) -> Path:

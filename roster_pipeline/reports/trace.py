@@ -12,9 +12,9 @@ from typing import Any
 import pandas as pd
 from sqlalchemy import Connection, select
 
-from roster_pipeline.reports.outcomes import outcomes_of
+from roster_pipeline.reports.outcomes import records_of
 from roster_pipeline.reports.summary import as_records
-from roster_pipeline.roster import ENROLLMENT_TYPES
+from roster_pipeline.roster import ENROLLMENT_TYPES, RECEIVED_OUTCOMES
 from roster_pipeline.warehouse import ledger
 from roster_pipeline.warehouse.tables import VERSION_VIEWS
 
@@ -56,15 +56,9 @@ def trace(
 def _received(
     conn: Connection, reports: Path, imported: ledger.Import, source_id: str
 ) -> pd.DataFrame:
-    """What became of the record's rows in an import. One that ended as `unchanged` has none of its
-    own: they are those of the import it repeats, as `ledger.repeat_books` counts them."""
-    if imported.status != "unchanged":
-        return outcomes_of(reports, imported.district_id, imported.id, source_id)
-    repeated = ledger.state_before(conn, imported.district_id, imported.id) or imported.id
-    rows = outcomes_of(reports, imported.district_id, repeated, source_id)
-    rows = rows.loc[~rows["outcome"].isin(ledger.GONE)]
-    merged = rows["outcome"].isin(ledger.WRITTEN)
-    return rows.assign(outcome=rows["outcome"].mask(merged, "unchanged"))
+    """What became of the record's rows in an import."""
+    rows = records_of(conn, reports, imported, source_id=source_id)
+    return rows.loc[rows["outcome"].isin(RECEIVED_OUTCOMES)]
 
 
 def _changes(conn: Connection, district_id: str, source_id: str) -> dict[int, list[dict[str, Any]]]:

@@ -1,0 +1,247 @@
+"""What Dagster shows of a district: every import renews `data_quality` and `overview`, writes its
+report, and says the same numbers by the same names, so that they can be plotted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import pandas as pd
+import pytest
+from sqlalchemy import Engine
+
+from roster_pipeline.defs import checks
+from roster_pipeline.defs.partitions import DISTRICTS
+from roster_pipeline.defs.quality_assets import data_quality, overview
+from roster_pipeline.defs.resources import HouseResource
+from roster_pipeline.defs.views import overview_metadata, quality_metadata, renew_views
+from roster_pipeline.findings import findings_frame
+from roster_pipeline.reports.html import STATUS_WORDS, report_path
+from roster_pipeline.roster import Roster, empty_texts
+from roster_pipeline.settings import Settings, load_settings, prepare_home
+from roster_pipeline.warehouse import ledger
+from roster_pipeline.warehouse.database import open_warehouse, reading
+from roster_pipeline_tests.conftest import Roster as Command
+from roster_pipeline_tests.end_to_end.deliveries import (
+    district,
+    students,
+    without_people,
+    written,
+)
+from roster_pipeline_tests.reports.books import book, district_file, found, quality
+from roster_pipeline_tests.warehouse.plans import DISTRICT, plan, run_import
+
+VIEWS = ("data_quality", "overview")
+REFUSED = [found(None, "zip_damaged", "fatal", row=None, kind=None, message="It was cut short.")]
+
+
+@pytest.fixture
+def settings(home: Path) -> Settings:
+    settings = load_settings()
+    prepare_home(settings)
+    district_file(settings.districts)
+    return settings
+
+
+@pytest.fixture
+def engine(settings: Settings) -> Iterator[Engine]:
+    engine = open_warehouse(settings.warehouse_url)
+    yield engine
+    engine.dispose()
+
+
+def events(instance: dg.DagsterInstance, asset: str) -> list[dg.AssetMaterialization]:
+    """An asset's materialisations, oldest first."""
+    records = instance.fetch_materializations(dg.AssetKey(asset), limit=50).records
+    return [r.asset_materialization for r in reversed(records) if r.asset_materialization]
+
+
+def kinds(metadata: dict[str, object]) -> dict[str, str]:
+    return {name: type(value).__name__ for name, value in metadata.items()}
+
+
+@pytest.mark.parametrize("status", [s for s in STATUS_WORDS if s != "running"])
+def test_an_import_renews_the_views_however_it_ended(
+    engine: Engine, settings: Settings, status: ledger.Status
+) -> None:
+    import_id = book(engine, status, REFUSED if status == "refused" else [], rows=9)
+    with dg.DagsterInstance.ephemeral() as instance:
+        renew_views(instance, engine, settings, import_id)
+        told = [events(instance, view) for view in VIEWS]
+    assert [len(events) for events in told] == [1, 1]
+    assert {event.partition for view in told for event in view} == {DISTRICT}
+    assert str(told[0][0].metadata["status"].value).startswith(STATUS_WORDS[status][0])
+    assert report_path(settings.reports, DISTRICT, import_id).exists()
+
+
+def test_an_import_that_runs_is_not_told_yet(engine: Engine, settings: Settings) -> None:
+    import_id = book(engine, "running")
+    with dg.DagsterInstance.ephemeral() as instance:
+        renew_views(instance, engine, settings, import_id)
+        assert events(instance, "data_quality") == []
+    assert not report_path(settings.reports, DISTRICT, import_id).exists()
+
+
+def test_numbers_have_the_same_names_and_kinds_whatever_came(
+    engine: Engine, settings: Settings
+) -> None:
+    run_import(engine, plan({"student": [("added", "s-1", {})]}))
+    ends = [
+        book(engine, "refused", REFUSED),
+        book(engine, rows=9, findings=[found("s-1"), found("s-2", row=3)]),
+        book(engine, "held", rows=8),
+        book(engine, "failed"),
+    ]
+    told = [
+        dg.AssetMaterialization(
+            "x", metadata=quality_metadata(settings.reports, quality(engine, i))
+        )
+        for i in ends
+    ]
+    shapes = [kinds(dict(event.metadata)) for event in told]
+    assert all(shape == shapes[0] for shape in shapes)
+    scores = [event.metadata["score, of 100"].value for event in told]
+    assert scores == [0.0, 77.8, 100.0, 0.0]
+    with reading(engine) as conn:
+        some, none = (overview_metadata(conn, d) for d in (DISTRICT, "empty"))
+    assert kinds(some) == kinds(none)
+    assert (some["students"], none["students"]) == (1, 0)
+
+
+def test_the_table_of_rules_says_what_is_new_and_what_shows_all(
+    engine: Engine, settings: Settings
+) -> None:
+    book(engine, rows=9, findings=[found("s-1")])
+    import_id = book(engine, rows=9, findings=[found("s-2")])
+    metadata = quality_metadata(settings.reports, quality(engine, import_id))
+    assert [dict(record.data) for record in metadata["by rule"].records] == [
+        {
+            "weight": "skipped",
+            "of": "student",
+            "rule": "No email",
+            "findings": 1,
+            "new": 1,
+            "gone": 1,
+            "all of them": f"roster findings {import_id} --code email_missing",
+        }
+    ]
+    assert (metadata["findings, new"], metadata["findings, gone"]) == (1, 1)
+
+
+def test_schools_of_one_name_have_a_line_each(engine: Engine) -> None:
+    schools = [("added", n, {"name": "Lincoln"}) for n in ("1", "2")]
+    pupils = [("added", f"s-{n}", {"primary_school": n}) for n in ("1", "2", "district")]
+    run_import(engine, plan({"school": schools, "student": pupils}))
+    with reading(engine) as conn:
+        lines = overview_metadata(conn, DISTRICT)["by school"].records
+    told = [(line.data["school"], line.data["students"]) for line in lines]
+    assert told == [("Lincoln", 1), ("Lincoln", 1), ("district (no school)", 1)]
+
+
+def by_hand(asset: dg.AssetsDefinition, instance: dg.DagsterInstance) -> dg.AssetMaterialization:
+    instance.add_dynamic_partitions(DISTRICTS.name or "", [DISTRICT])
+    result = dg.materialize(
+        [asset],
+        instance=instance,
+        partition_key=DISTRICT,
+        resources={"house": HouseResource()},
+        selection=[asset],
+    )
+    assert result.success
+    return events(instance, asset.key.to_user_string())[-1]
+
+
+def test_the_views_can_be_materialised_by_hand_also_before_the_first_import(
+    engine: Engine, settings: Settings
+) -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        empty = by_hand(data_quality, instance)
+        assert "There was no import yet" in str(empty.metadata["status"].value)
+        assert by_hand(overview, instance).metadata["students"].value == 0
+        book(engine, "held", rows=9)
+        assert str(by_hand(data_quality, instance).metadata["status"].value).startswith("Held")
+
+
+@pytest.mark.slow
+def test_runs_that_merge_hold_refuse_and_undo_each_renew_the_views_once(
+    roster: Command, home: Path, tmp_path: Path
+) -> None:
+    roster("district", "add", "oak", "--name", "Oak County")
+    frames = district(300)
+    whole = written(tmp_path, "whole", frames)
+    half = written(tmp_path, "half", without_people(frames, students(frames)[:150]))
+    short = tmp_path / "short.zip"
+    short.write_bytes(whole.read_bytes()[:-5_000])
+
+    codes = [roster("import", "oak", path).code for path in (whole, half, short)]
+    codes.append(roster("undo", 1, "--reason", "all wrong").code)
+
+    assert codes == [0, 3, 4, 0]
+    with dg.DagsterInstance.get() as instance:
+        told = [events(instance, view) for view in VIEWS]
+        refused = instance.event_log_storage.get_latest_asset_check_execution_by_key(
+            [checks.DELIVERY_IS_ACCEPTED.key]
+        )[checks.DELIVERY_IS_ACCEPTED.key]
+    assert [len(events) for events in told] == [4, 4]
+    says = [str(event.metadata["status"].value).split(".")[0] for event in told[0]]
+    assert says == ["Imported", "Held: waits for a person", "Refused", "Imported"]
+    assert [event.metadata["students"].value for event in told[1]] == [300, 300, 300, 0]
+    for import_id in (1, 2, 3, 4):
+        assert report_path(home / "reports", "oak", import_id).exists()
+    assert refused is not None
+    assert refused.event is not None
+    evaluation = refused.event.dagster_event.asset_check_evaluation_data  # type: ignore[union-attr]
+    assert not evaluation.passed
+    assert "cut short" in str(evaluation.metadata["what to do"].value)
+
+    shown = roster("show", 1, "--html")
+    assert shown.out.strip() == str(report_path(home / "reports", "oak", 1))
+    elsewhere = tmp_path / "mine.html"
+    assert roster("show", 1, elsewhere, "--html").code == 0
+    assert "<h1>Import 1</h1>" in elsewhere.read_text(encoding="utf-8")
+    assert roster("show", 1, elsewhere).code == 2
+    deleted = roster("records", 2, "--type", "student", "--outcome", "deleted", "--format", "json")
+    assert len(deleted.json()) == 150
+    assert set(roster("records", 2, "--format", "json").json()[0]) == {
+        *("enrollment_type", "source_id", "school", "file", "row", "outcome"),
+    }
+
+
+def test_a_delivery_is_accepted_unless_something_is_fatal() -> None:
+    assert checks.evaluate_delivery(findings_frame(), 7).passed
+    refused = checks.evaluate_delivery(findings_frame(REFUSED), 7)
+    assert not refused.passed
+    assert refused.severity is dg.AssetCheckSeverity.ERROR
+    assert "It was cut short. Fill it in." in str(refused.metadata["what to do"].value)
+
+
+def roster_of(left: int, filtered: int) -> Roster:
+    students = pd.DataFrame({"source_id": [f"s-{number}" for number in range(left + filtered)]})
+    students = students.assign(primary_school=None, file="users.csv", row=2)
+    roster = Roster({"student": students, "course": empty_texts("source_id")})
+    return roster.end("student", students.index >= left, "filtered")
+
+
+@pytest.mark.parametrize(
+    ("left", "filtered", "passed"), [(1, 3, True), (0, 3, False), (0, 0, True)]
+)
+def test_filters_that_leave_nothing_of_a_type_are_told(
+    left: int, filtered: int, passed: bool
+) -> None:
+    result = checks.evaluate_filters(roster_of(left, filtered), 7)
+    assert result.passed is passed
+    assert result.severity is dg.AssetCheckSeverity.WARN
+    assert result.metadata["nothing left of"].value == ("" if passed else "student")
+
+
+@pytest.mark.parametrize(
+    ("planned", "active", "waits", "passed"),
+    [(5, 5, False, True), (5, 6, False, False), (5, 4, False, False), (5, 6, True, True)],
+)
+def test_a_merge_must_leave_as_many_active_records_as_planned(
+    planned: int, active: int, waits: bool, passed: bool
+) -> None:
+    result = checks.evaluate_merge("students", planned, active, deletions_wait=waits)
+    assert result.passed is passed
+    assert result.severity is dg.AssetCheckSeverity.ERROR
