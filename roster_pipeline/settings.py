@@ -1,13 +1,38 @@
 """The environment: where this installation keeps its files, and which warehouse it writes to.
 
-Five variables, all optional, and what follows from them. A district's own settings are in
+All variables are optional; here is what follows from them. A district's own settings are in
 `districts/`; how Dagster queues and watches runs is in `dagster.yaml`.
 
     ROSTER_HOME            the folder for everything the software keeps; default .roster here
     ROSTER_WAREHOUSE_URL   the SQL warehouse; default the file warehouse.db in that folder
     ROSTER_EXPECTATIONS    the Great Expectations suites; default the project's own
     DAGSTER_HOME           Dagster's folder; default dagster/ in ROSTER_HOME
+    DAGSTER_POSTGRES_URL   where Dagster keeps its history with deploy/postgres/dagster.yaml:
+                           postgresql+psycopg2://user:password@host:5432/database
     ROSTER_USER            who decides on imports, for the audit log; default the system's user
+
+and, for the landing zone's server (`load_landing_address`):
+
+    ROSTER_LANDING_HOST    the address it listens on; default 127.0.0.1, 0.0.0.0 for all
+    ROSTER_LANDING_PORT    its port; default 2222, 0 for one that is free
+
+and, for mails (`load_mail_settings`), which become files in outbox/ when neither of the first two
+is set:
+
+    SENDGRID_API_KEY       sends them by SendGrid
+    ROSTER_SMTP_URL        sends them by an SMTP server: smtp://user:password@host:587, which must
+                           offer STARTTLS unless it is on this machine, or smtps://…:465
+    ROSTER_MAIL_FROM       whom they are from; needed with one of these
+    ROSTER_SENDGRID_URL    SendGrid's address; default https://api.sendgrid.com
+    ROSTER_UI_URL          where links lead, and what `roster ui` answers to if there is a proxy in
+                           front of it; default http://127.0.0.1:3000
+
+and, for how many days what is not needed any more is kept (`load_keep_days`), whole days from 1:
+
+    ROSTER_KEEP_LANDING_DAYS    files in a landing zone that an import has taken; default 30
+    ROSTER_KEEP_ARCHIVE_DAYS    archived deliveries, reports, and the landing zones' log; default 90
+    ROSTER_KEEP_REFUSED_DAYS    deliveries that were refused; default 14
+    ROSTER_KEEP_ARTIFACTS_DAYS  what the stages handed on to one another; default 30
 
 Imports nothing that takes time, so that `roster --help` can import it.
 """
@@ -19,8 +44,9 @@ import os
 import re
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 WRITTEN_BY_ROSTER = "# Written by roster from "
 """How a dagster.yaml begins that `prepare_home` may replace. Without that line it is yours."""
@@ -56,6 +82,11 @@ class Settings:
         return self.home / "landing"
 
     @property
+    def fetched(self) -> Path:
+        """What was fetched from districts' own servers, one folder for each."""
+        return self.home / "fetched"
+
+    @property
     def archive(self) -> Path:
         """Every delivery as it arrived."""
         return self.home / "archive"
@@ -87,6 +118,7 @@ class Settings:
             self.home,
             self.districts,
             self.landing,
+            self.fetched,
             self.archive,
             self.artifacts,
             self.reports,
@@ -108,12 +140,96 @@ class Settings:
 def load_settings(env: Mapping[str, str] = os.environ) -> Settings:
     """The settings that the environment gives. A variable that is empty counts as not set."""
     home = _home(env.get("ROSTER_HOME") or ".roster")
+    _check_dagster_url(env.get("DAGSTER_POSTGRES_URL") or "")
     return Settings(
         home=home,
         warehouse_url=_warehouse_url(env.get("ROSTER_WAREHOUSE_URL") or "", home),
         expectations=_expectations(env.get("ROSTER_EXPECTATIONS") or ""),
         dagster=_dagster_home(env.get("DAGSTER_HOME") or "", home),
     )
+
+
+@dataclass(frozen=True)
+class LandingAddress:
+    """Where the landing zone's server listens."""
+
+    host: str = "127.0.0.1"
+    port: int = 2222
+
+
+def load_landing_address(env: Mapping[str, str] = os.environ) -> LandingAddress:
+    """Where the server listens. A variable that is empty counts as not set. Raises
+    SettingsError."""
+    host = env.get("ROSTER_LANDING_HOST") or LandingAddress.host
+    if re.fullmatch(r"[A-Za-z0-9.:%-]+", host) is None:
+        raise SettingsError(
+            "ROSTER_LANDING_HOST", host, "it must be one address or host name, without a port"
+        )
+    port = env.get("ROSTER_LANDING_PORT") or str(LandingAddress.port)
+    if re.fullmatch(r"\d{1,5}", port, re.ASCII) is None or int(port) > 65535:
+        raise SettingsError("ROSTER_LANDING_PORT", port, "it must be a number from 0 to 65535")
+    return LandingAddress(host, int(port))
+
+
+@dataclass(frozen=True)
+class SmtpServer:
+    """An SMTP server. tls: from the first byte on, not by STARTTLS."""
+
+    host: str
+    port: int
+    tls: bool
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
+class MailSettings:
+    """How mails are sent, and where their links lead."""
+
+    sendgrid_key: str | None = field(repr=False)
+    sendgrid_url: str
+    smtp: SmtpServer | None
+    sender: str
+    ui_url: str
+
+
+def load_mail_settings(env: Mapping[str, str] = os.environ) -> MailSettings:
+    """The settings for mails. A variable that is empty counts as not set. Raises SettingsError."""
+    key = env.get("SENDGRID_API_KEY") or None
+    if key is not None and re.fullmatch(r"[!-~]+", key) is None:
+        raise SettingsError("SENDGRID_API_KEY", "***", "it must be a key without blanks")
+    smtp = _smtp_server(env.get("ROSTER_SMTP_URL") or "")
+    return MailSettings(
+        sendgrid_key=key,
+        sendgrid_url=_web_url("ROSTER_SENDGRID_URL", env, "https://api.sendgrid.com", secret=True),
+        smtp=smtp,
+        sender=_sender(env.get("ROSTER_MAIL_FROM") or "", needed=bool(key or smtp)),
+        ui_url=_web_url("ROSTER_UI_URL", env, "http://127.0.0.1:3000"),
+    )
+
+
+@dataclass(frozen=True)
+class KeepDays:
+    """For how many days what is not needed any more is kept."""
+
+    landing: int = 30
+    archive: int = 90
+    refused: int = 14
+    artifacts: int = 30
+
+
+def load_keep_days(env: Mapping[str, str] = os.environ) -> KeepDays:
+    """How long things are kept. A variable that is empty counts as not set. Raises
+    SettingsError."""
+    usual: dict[str, int] = vars(KeepDays())
+    return KeepDays(
+        **{kind: _days(f"ROSTER_KEEP_{kind.upper()}_DAYS", env, n) for kind, n in usual.items()}
+    )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine, so that nobody can listen on the way there."""
+    return host in ("localhost", "::1") or re.fullmatch(r"127(\.\d{1,3}){3}", host) is not None
 
 
 def acting_user(env: Mapping[str, str] = os.environ) -> str:
@@ -188,6 +304,79 @@ def _warehouse_url(url: str, home: Path) -> str:
             raise SettingsError("ROSTER_WAREHOUSE_URL", shown, allowed)
         return f"postgresql+psycopg://{rest}"
     raise SettingsError("ROSTER_WAREHOUSE_URL", shown, allowed)
+
+
+def _smtp_server(url: str) -> SmtpServer | None:
+    if not url:
+        return None
+    allowed = "it must be smtp://user:password@host:587 or smtps://user:password@host:465"
+    wrong = SettingsError("ROSTER_SMTP_URL", _without_login(url), allowed)
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:  # a port that is no number
+        raise wrong from None
+    if parts.scheme not in ("smtp", "smtps") or not parts.hostname or parts.path.strip("/"):
+        raise wrong
+    tls = parts.scheme == "smtps"
+    return SmtpServer(
+        parts.hostname,
+        port or (465 if tls else 587),
+        tls,
+        unquote(parts.username) if parts.username else None,
+        unquote(parts.password) if parts.password else None,
+    )
+
+
+def _sender(text: str, *, needed: bool) -> str:
+    from email.utils import parseaddr
+
+    if not text and not needed:
+        return "roster@localhost"
+    address = parseaddr(text)[1]
+    if re.fullmatch(r"[^@\s]+@[^@\s]+", address) is None or not text.isprintable():
+        raise SettingsError(
+            "ROSTER_MAIL_FROM",
+            text,
+            "it must be the address mails are from, such as Roster <roster@agency.example>",
+        )
+    return text
+
+
+def _web_url(variable: str, env: Mapping[str, str], default: str, *, secret: bool = False) -> str:
+    """A web address without a slash at its end; one that secrets are sent to must be https, unless
+    it is on this machine."""
+    url = (env.get(variable) or default).rstrip("/")
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:  # a port that is no number
+        parts, port = urlsplit(""), None
+    safe = parts.scheme == "https" or (not secret or is_loopback(parts.hostname or ""))
+    right = parts.scheme in ("http", "https") and parts.hostname and port != 0
+    if not (safe and right) or "@" in parts.netloc or parts.query or parts.fragment:
+        kind = "https://host (http only on this machine)" if secret else "http://host:port"
+        raise SettingsError(variable, _without_login(url), f"it must be {kind} without a login")
+    return url
+
+
+def _days(variable: str, env: Mapping[str, str], default: int) -> int:
+    text = env.get(variable) or str(default)
+    if re.fullmatch(r"[1-9][0-9]{0,4}", text) is None:
+        raise SettingsError(variable, text, "it must be a whole number of days, 1 to 99999")
+    return int(text)
+
+
+def _without_login(url: str) -> str:
+    """A URL that may be shown."""
+    return re.sub(r"^(\w+://)?.*@", r"\1***@", url)
+
+
+def _check_dagster_url(url: str) -> None:
+    # SQLAlchemy 2.1 would take psycopg, with which dagster-postgres cannot store an event.
+    if url and not url.startswith("postgresql+psycopg2://"):
+        allowed = "Dagster needs postgresql+psycopg2://user:password@host:5432/database there"
+        raise SettingsError("DAGSTER_POSTGRES_URL", _without_login(url), allowed)
 
 
 def _expectations(text: str) -> Path:

@@ -14,7 +14,20 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-VARIABLES = ("ROSTER_HOME", "ROSTER_WAREHOUSE_URL", "ROSTER_EXPECTATIONS", "DAGSTER_HOME")
+VARIABLES = (
+    "ROSTER_HOME",
+    "ROSTER_WAREHOUSE_URL",
+    "ROSTER_EXPECTATIONS",
+    "DAGSTER_HOME",
+    "ROSTER_LANDING_HOST",
+    "ROSTER_LANDING_PORT",
+    # Or the tests would send mails where the developer's own do.
+    "SENDGRID_API_KEY",
+    "ROSTER_SENDGRID_URL",
+    "ROSTER_SMTP_URL",
+    "ROSTER_MAIL_FROM",
+    "ROSTER_UI_URL",
+)
 
 
 @dataclass(frozen=True)

@@ -24,10 +24,16 @@ def block_with(start: str) -> list[str]:
     return next(block for block in BLOCKS if block.startswith(start)).splitlines()
 
 
-def test_the_demo_prints_what_the_readme_shows(roster: Roster) -> None:
+def test_the_demo_goes_the_whole_way_and_prints_what_the_readme_shows(
+    roster: Roster, home: Path
+) -> None:
     said = roster("demo")
 
     assert said.code == 0, said.err
+    assert re.search(r"by SFTP to 127\.0\.0\.1 port \d+, as springfield", said.out)
+    with sqlite3.connect(home / "warehouse.db") as warehouse:
+        log = warehouse.execute("SELECT action, file FROM landing_log").fetchall()
+    assert ("upload", "OneRoster.zip") in log
     printed = [line.rstrip() for line in said.out.splitlines()]
     shown = [line.rstrip() for line in block_with("Import 1 of springfield") if line.strip() != "…"]
     start = printed.index(shown[0])

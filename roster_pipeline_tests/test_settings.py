@@ -12,7 +12,13 @@ import yaml
 from roster_pipeline.settings import (
     LOCATION_BLOCKS,
     WRITTEN_BY_ROSTER,
+    KeepDays,
+    LandingAddress,
     SettingsError,
+    SmtpServer,
+    load_keep_days,
+    load_landing_address,
+    load_mail_settings,
     load_settings,
     prepare_home,
     project_folder,
@@ -102,6 +108,28 @@ def test_a_relative_dagster_home_is_refused_as_dagster_would() -> None:
         load_settings({"DAGSTER_HOME": "dagster"})
 
 
+@pytest.mark.parametrize("scheme", ["postgresql", "postgres", "postgresql+psycopg"])
+def test_dagsters_database_by_a_driver_that_it_cannot_work_with_is_refused(scheme: str) -> None:
+    url = f"{scheme}://dagster:secret@db/dagster"
+    with pytest.raises(SettingsError, match=r"DAGSTER_POSTGRES_URL.*psycopg2://user") as error:
+        load_settings({"DAGSTER_POSTGRES_URL": url})
+    assert "secret" not in str(error.value)
+
+
+def test_things_are_kept_for_as_long_as_the_environment_says() -> None:
+    assert load_keep_days({}) == KeepDays(landing=30, archive=90, refused=14, artifacts=30)
+    says = {"ROSTER_KEEP_ARCHIVE_DAYS": "365", "ROSTER_KEEP_REFUSED_DAYS": ""}
+    assert load_keep_days(says) == KeepDays(archive=365)
+
+
+@pytest.mark.parametrize("says", ["0", "-1", "1.5", "90 days", "٣", "1000000"])
+@pytest.mark.parametrize("kind", ["LANDING", "ARCHIVE", "REFUSED", "ARTIFACTS"])
+def test_what_is_no_number_of_days_is_refused(kind: str, says: str) -> None:
+    variable = f"ROSTER_KEEP_{kind}_DAYS"
+    with pytest.raises(SettingsError, match=f"{variable} is '{says}', but it must be a whole"):
+        load_keep_days({variable: says})
+
+
 def test_the_home_is_private_to_its_owner(tmp_path: Path) -> None:
     settings = load_settings({"ROSTER_HOME": str(tmp_path / "home")})
     prepare_home(settings)
@@ -165,8 +193,88 @@ def test_dagster_reads_both_configurations_and_keeps_history_in_one_place(
         assert Path(theirs).absolute() == Path(ours)
 
 
+def test_without_variables_mails_are_files_and_links_lead_to_this_machine() -> None:
+    mail = load_mail_settings({})
+    assert (mail.sendgrid_key, mail.smtp, mail.sender) == (None, None, "roster@localhost")
+    assert mail.sendgrid_url == "https://api.sendgrid.com"
+    assert mail.ui_url == "http://127.0.0.1:3000"
+
+
+@pytest.mark.parametrize(
+    ("url", "server"),
+    [
+        ("smtp://mail.example", SmtpServer("mail.example", 587, False)),
+        ("smtp://localhost:25/", SmtpServer("localhost", 25, False)),
+        (
+            "smtps://ann%40x:p%2Fw@mail.example",
+            SmtpServer("mail.example", 465, True, "ann@x", "p/w"),
+        ),
+    ],
+)
+def test_an_smtp_server_is_a_url(url: str, server: SmtpServer) -> None:
+    env = {"ROSTER_SMTP_URL": url, "ROSTER_MAIL_FROM": "Roster <roster@agency.example>"}
+    assert load_mail_settings(env).smtp == server
+    assert "p/w" not in repr(load_mail_settings(env))
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("SENDGRID_API_KEY", "SG.secret key"),
+        ("ROSTER_SMTP_URL", "mail.example"),
+        ("ROSTER_SMTP_URL", "smtp://u:secret@mail.example:port"),
+        ("ROSTER_SMTP_URL", "u:secret@mail.example"),
+        ("ROSTER_SMTP_URL", "imap://u:secret@mail.example"),
+        ("ROSTER_MAIL_FROM", "roster"),
+        ("ROSTER_MAIL_FROM", "roster@agency.example\nBcc: x@y.example"),
+        ("ROSTER_SENDGRID_URL", "http://api.sendgrid.com"),
+        ("ROSTER_SENDGRID_URL", "https://u:secret@api.sendgrid.com"),
+        ("ROSTER_UI_URL", "roster.agency.example"),
+        ("ROSTER_UI_URL", "http://127.0.0.1:port"),
+        ("ROSTER_UI_URL", "javascript://x"),
+    ],
+)
+def test_a_wrong_setting_for_mails_names_the_variable_and_no_secret(
+    variable: str, value: str
+) -> None:
+    with pytest.raises(SettingsError, match=f"{variable} is .*, but it must be") as error:
+        load_mail_settings({variable: value})
+    assert "secret" not in str(error.value)
+
+
+@pytest.mark.parametrize("service", [{"SENDGRID_API_KEY": "x"}, {"ROSTER_SMTP_URL": "smtp://h"}])
+def test_whom_mails_are_from_must_be_said_with_a_service(service: dict[str, str]) -> None:
+    with pytest.raises(SettingsError, match="ROSTER_MAIL_FROM"):
+        load_mail_settings(service)
+
+
 def test_it_imports_nothing_that_takes_time() -> None:
     heavy = "{'dagster', 'pandas', 'pyarrow', 'sqlalchemy', 'yaml', 'pydantic'}"
     code = f"import sys, roster_pipeline.settings; sys.exit(str({heavy} & set(sys.modules) or ''))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, env=os.environ)
     assert (done.returncode, done.stderr) == (1, b"\n")
+
+
+def test_the_landing_zone_listens_on_this_machine_only_unless_it_is_told_otherwise() -> None:
+    assert load_landing_address({}) == LandingAddress("127.0.0.1", 2222)
+    assert load_landing_address({"ROSTER_LANDING_HOST": "", "ROSTER_LANDING_PORT": ""}) == (
+        LandingAddress("127.0.0.1", 2222)
+    )
+    env = {"ROSTER_LANDING_HOST": "0.0.0.0", "ROSTER_LANDING_PORT": "0"}
+    assert load_landing_address(env) == LandingAddress("0.0.0.0", 0)
+
+
+@pytest.mark.parametrize(
+    ("variable", "found"),
+    [
+        ("ROSTER_LANDING_PORT", "65536"),
+        ("ROSTER_LANDING_PORT", "-1"),
+        ("ROSTER_LANDING_PORT", "ssh"),
+        ("ROSTER_LANDING_PORT", "٢٢"),
+        ("ROSTER_LANDING_HOST", "a b"),
+        ("ROSTER_LANDING_HOST", "sftp://host"),
+    ],
+)
+def test_a_wrong_landing_address_is_named(variable: str, found: str) -> None:
+    with pytest.raises(SettingsError, match=f"^{variable} is '{found}', but it must be"):
+        load_landing_address({variable: found})

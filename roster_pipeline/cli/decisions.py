@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from roster_pipeline.cli.imports import ImportArgument, end_with_summary, open_or_fail
 from roster_pipeline.cli.output import Format, FormatOption, console, fail, print_json
-from roster_pipeline.settings import acting_user, load_settings
+from roster_pipeline.settings import load_settings
 
 if TYPE_CHECKING:
     from roster_pipeline.warehouse.ledger import Import
@@ -58,16 +57,13 @@ def reject(
     import_id: ImportArgument, reason: ReasonOption, format: FormatOption = Format.table
 ) -> None:
     """Close a held import; the same delivery, sent again, will be held again."""
-    from roster_pipeline.warehouse import holds
-    from roster_pipeline.warehouse.lock import DistrictBusy, district_lock
+    from roster_pipeline.cli.running import ImportNotStarted, run_reject
 
     imported = _waiting(import_id, "rejected", reason)
-    engine = open_or_fail()
     try:
-        with district_lock(engine, imported.district_id), engine.begin() as conn:
-            holds.reject(conn, import_id, acting_user(), reason, datetime.now(UTC))
-    except DistrictBusy as busy:
-        fail(str(busy))
+        run_reject(load_settings(), imported.district_id, import_id, reason)
+    except ImportNotStarted as error:
+        fail(str(error))
     if format is Format.json:
         print_json({"import_id": import_id, "status": "rejected"})
     else:
@@ -79,9 +75,7 @@ def _waiting(import_id: int, what: str, reason: str) -> Import:
     from roster_pipeline.warehouse import ledger
     from roster_pipeline.warehouse.database import reading
 
-    imported = _import(import_id)
-    if not reason.strip():
-        fail("--reason must say why.", 2)
+    imported = _import(import_id, reason)
     with reading(open_or_fail()) as conn:
         waiting = ledger.waiting_import(conn, imported.district_id)
     if imported.status == "needs_school_mapping":
@@ -92,10 +86,13 @@ def _waiting(import_id: int, what: str, reason: str) -> Import:
     return imported
 
 
-def _import(import_id: int) -> Import:
+def _import(import_id: int, reason: str) -> Import:
+    """The import that is to be decided on, or exit code 2."""
     from roster_pipeline.warehouse import ledger
     from roster_pipeline.warehouse.database import reading
 
+    if not reason.strip():
+        fail("--reason must say why.", 2)
     try:
         with reading(open_or_fail()) as conn:
             return ledger.get_import(conn, import_id)
@@ -111,7 +108,7 @@ def undo(
     """Give the roster the state it had before an import (and before those after it)."""
     from roster_pipeline.cli.running import ImportNotStarted, run_undo
 
-    imported = _import(import_id)
+    imported = _import(import_id, reason)
     if imported.status != "imported":
         fail(
             f"Import {import_id} is {imported.status.replace('_', ' ')}; only one that is imported "

@@ -1,19 +1,29 @@
-"""`roster demo`: a sample district, its landing zone, one delivery, the import, the summary."""
+"""`roster demo`: a sample district, a delivery of its by SFTP, the import, the summary."""
 
 from __future__ import annotations
 
 import shutil
+import tempfile
 import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from roster_pipeline.cli.output import Format, console, fail, print_json, table
-from roster_pipeline.settings import Settings, prepare_home
+from roster_pipeline.settings import Settings, acting_user, prepare_home
+
+if TYPE_CHECKING:
+    from roster_pipeline.landing.arrival import Arrival
+    from roster_pipeline.landing.server import Serving
 
 DISTRICT = "springfield"
+ZIP = "OneRoster.zip"
 
 
 def run_demo(settings: Settings, students: int, format: Format = Format.table) -> None:
-    """Make the sample district's delivery with planted faults, import it, and compare what was
-    found with what was planted. Ends with exit code 1 when they differ."""
+    """Make the sample district's delivery with planted faults, upload it by SFTP as a district
+    would, import it, and compare what was found with what was planted. Ends with exit code 1 when
+    they differ."""
     from roster_pipeline.cli.imports import print_summary
     from roster_pipeline.cli.running import ImportNotStarted, run_import
     from roster_pipeline.districts.files import add_district
@@ -27,14 +37,23 @@ def run_demo(settings: Settings, students: int, format: Format = Format.table) -
     started = time.monotonic()
     if not (settings.districts / f"{DISTRICT}.yaml").exists():
         add_district(settings.districts, DISTRICT, "Springfield Public Schools", "America/Chicago")
-    landing = settings.landing / DISTRICT
-    landing.mkdir(mode=0o700, exist_ok=True)
+    (settings.landing / DISTRICT).mkdir(mode=0o700, exist_ok=True)
     delivery = plant_faults(make_district(students), DEMO_FAULTS)
-    package = landing / "OneRoster.zip"
-    write_package(package, delivery.frames, replaced=delivery.replaced)
+    with tempfile.TemporaryDirectory() as theirs:
+        package = Path(theirs) / ZIP
+        write_package(package, delivery.frames, replaced=delivery.replaced)
+        port = _deliver(settings, package)
+    arrival = _arrived(settings.landing / DISTRICT)
+    if arrival.state != "ready":
+        fail(f"What was uploaded is {arrival.state}: {arrival.why}. This is a fault of ours.")
     if format is Format.table:
-        console().print(f"A made-up district of {students:,} students, with planted faults:")
-        console().print(f"  {package}\n", soft_wrap=True)
+        out = console()
+        out.print(f"A made-up district of {students:,} students, with planted faults, has uploaded")
+        out.print(f"  {settings.landing / DISTRICT / ZIP}", soft_wrap=True)
+        out.print(f"by SFTP to 127.0.0.1 port {port}, as {DISTRICT} with a generated password.")
+        out.print(
+            "Left alone for a minute, which this demo does not wait, the sensor imports it.\n"
+        )
     try:
         import_id = run_import(settings, DISTRICT, "sftp", [], force=True)
     except ImportNotStarted as error:
@@ -62,6 +81,52 @@ def run_demo(settings: Settings, students: int, format: Format = Format.table) -
         _print_next(import_id)
     if any(planted != found_ or elsewhere for _, planted, found_, elsewhere in rows):
         fail("What was found is not what was planted; this is a fault of ours.")
+
+
+def _deliver(settings: Settings, package: Path) -> int:
+    """Upload a file to the district's landing zone, to a server of the demo's own; its port."""
+    import asyncio
+
+    from roster_pipeline.landing.accounts import generate_password, open_account, set_password
+    from roster_pipeline.landing.server import serve
+    from roster_pipeline.warehouse.database import open_warehouse
+
+    password, who, now = generate_password(), acting_user(), datetime.now(UTC)
+    engine = open_warehouse(settings.warehouse_url)
+    with engine.begin() as conn:
+        username = open_account(conn, DISTRICT, None, who, now).username
+        set_password(conn, DISTRICT, password, who, now)
+    engine.dispose()
+
+    async def upload() -> int:
+        async with serve(settings, "127.0.0.1", 0) as serving:
+            await asyncio.to_thread(_upload, serving, username, password, package)
+            return serving.port
+
+    return asyncio.run(upload())
+
+
+def _upload(serving: Serving, username: str, password: str, package: Path) -> None:
+    """What a district does: log in to a server whose host key it knows, and put a file there."""
+    from roster_pipeline.landing.client import Endpoint, connect
+
+    host_key = serving.host_keys[0]
+    endpoint = Endpoint(serving.host, serving.port, username, host_key, password=password)
+    with connect(endpoint) as remote:
+        remote.put(package, package.name)
+
+
+def _arrived(zone: Path) -> Arrival:
+    """What the sensor decides after two looks, between which it lets a minute pass in which nobody
+    writes. The demo does not wait for it."""
+    from roster_pipeline.landing.arrival import ZIP_QUIET_S, decide, watch
+    from roster_pipeline.landing.survey import look_into
+    from roster_pipeline.landing.wholeness import examine
+
+    first = time.time()
+    later = first + ZIP_QUIET_S
+    files = watch(watch((), look_into(zone), first), look_into(zone), later)
+    return decide(files, later, examine(zone, [ZIP]))
 
 
 def _print_next(import_id: int) -> None:

@@ -1,4 +1,4 @@
-"""`roster district`: add, list, show and check districts."""
+"""`roster district`: add, list, show, check and remove districts."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import typer
 
 from roster_pipeline.cli.imports import open_or_fail
 from roster_pipeline.cli.output import Format, FormatOption, console, fail, print_json, table
+from roster_pipeline.cli.removal import remove
 from roster_pipeline.settings import load_settings, prepare_home
 
 app = typer.Typer(help="Districts and their settings.", no_args_is_help=True)
@@ -53,8 +54,12 @@ def add(
 
 @app.command("list")
 def list_districts(format: FormatOption = Format.table) -> None:
-    """All districts, with their last import."""
-    from roster_pipeline.districts.files import DistrictFileError, district_ids, load_district
+    """All districts, with their last import and their next one by the clock."""
+    from datetime import UTC, datetime
+
+    from roster_pipeline.districts.files import load_districts
+    from roster_pipeline.districts.schedule import next_sync
+    from roster_pipeline.districts.settings import DistrictSettings
     from roster_pipeline.warehouse import ledger
     from roster_pipeline.warehouse.database import reading
 
@@ -62,12 +67,11 @@ def list_districts(format: FormatOption = Format.table) -> None:
     prepare_home(settings)
     rows = []
     with reading(open_or_fail()) as conn:
-        for district_id in district_ids(settings.districts):
+        for district_id, known in load_districts(settings.districts).items():
             last = next(iter(ledger.imports(conn, district_id, 1)), None)
-            try:
-                name = load_district(settings.districts, district_id).name
-            except DistrictFileError:
-                name = "(its file has mistakes: roster district check)"
+            name, coming = "(its file has mistakes: roster district check)", None
+            if isinstance(known, DistrictSettings):
+                name, coming = known.name, next_sync(known, datetime.now(UTC))
             rows.append(
                 {
                     "district": district_id,
@@ -75,6 +79,7 @@ def list_districts(format: FormatOption = Format.table) -> None:
                     "last_import": last.id if last else None,
                     "status": last.status if last else None,
                     "started_at": last.started_at if last else None,
+                    "next_sync": coming,
                 }
             )
     if format is Format.json:
@@ -84,7 +89,7 @@ def list_districts(format: FormatOption = Format.table) -> None:
     else:
         console().print(
             table(
-                ["district", "name", "last import", "status", "started"],
+                ["district", "name", "last import", "status", "started", "next sync"],
                 [
                     [
                         r["district"],
@@ -92,6 +97,7 @@ def list_districts(format: FormatOption = Format.table) -> None:
                         r["last_import"],
                         r["status"],
                         _minute(r["started_at"]),
+                        r["next_sync"] and f"{r['next_sync']:%a %Y-%m-%d %H:%M %Z}",
                     ]
                     for r in rows
                 ],
@@ -144,6 +150,9 @@ def check(district_id: DistrictArgument, format: FormatOption = Format.table) ->
         print_json({"district": district_id, "mistakes": mistakes})
         raise typer.Exit(2 if mistakes else 0)
     console().print(f"The settings of {district_id} are in order.")
+
+
+app.command()(remove)
 
 
 @app.command()

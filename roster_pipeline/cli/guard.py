@@ -5,8 +5,8 @@ GET, also from a form, whatever Host and Origin say. Bound to 127.0.0.1 it is th
 every web page that the user has open in the same browser: a link or a picture on it could start or
 end imports, and a name that an attacker lets resolve to 127.0.0.1 could read everything. So:
 
-- Host must be one of the names the UI was started for (no rebinding of names);
-- Origin, where there is one, must be the UI's own (no other page's requests or sockets);
+- Host must be that of an address the UI was started for (no rebinding of names);
+- Origin, where there is one, must be such an address (no other page's requests or sockets);
 - what a browser marks as coming from another site is refused, unless it is a link to a page;
 - only GET, HEAD, OPTIONS and POST, and POST only as application/json, which no form can send;
 - /graphql answers POST; by GET only its empty page, GraphiQL.
@@ -33,13 +33,14 @@ POLICY_VIOLATION = 1008
 class Guard:
     """ASGI middleware that passes on what comes from the UI's own pages and refuses the rest.
 
-    hosts: what the Host header may be, with the port where it is not 80: `127.0.0.1:3000`.
+    addresses: under which browsers may open the UI, as an Origin header gives them, so without a
+    port that goes without saying: `http://127.0.0.1:3000`, `https://roster.example.org`.
     """
 
-    def __init__(self, app: ASGIApp, hosts: Iterable[str]) -> None:
+    def __init__(self, app: ASGIApp, addresses: Iterable[str]) -> None:
         self.app = app
-        self.hosts = frozenset(host.lower() for host in hosts)
-        self.origins = frozenset(f"http://{host}" for host in self.hosts)
+        self.origins = frozenset(address.lower() for address in addresses)
+        self.hosts = frozenset(origin.partition("://")[2] for origin in self.origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -83,7 +84,7 @@ class Guard:
         """Why a request does not come from the UI's own pages; None when it may."""
         hosts = headers.getlist("host")
         if len(hosts) != 1 or hosts[0].lower() not in self.hosts:
-            return f"Open the UI by its own address: http://{min(self.hosts)}"
+            return f"Open the UI by its own address: {min(self.origins)}"
         if any(origin.lower() not in self.origins for origin in headers.getlist("origin")):
             return "Another site's page may not use the UI."
         if (

@@ -1,9 +1,9 @@
-"""Commands about imports: import, imports, show, findings, overview."""
+"""Commands about imports: import, upload, imports, show, findings, records, overview."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -33,6 +33,12 @@ EXIT_CODES = {
 SHOWN_FINDINGS = 40
 SHOWN_CHANGES = 20
 
+ForceOption = Annotated[
+    bool, typer.Option("--force", help="Import also what is the same as in the last import.")
+]
+PreviewOption = Annotated[
+    bool, typer.Option("--preview", help="Show what it would change, and write nothing.")
+]
 ImportArgument = Annotated[int, typer.Argument(metavar="IMPORT", help="The import's number.")]
 
 
@@ -62,9 +68,11 @@ class FindingsFormat(StrEnum):
 def add_commands(app: typer.Typer) -> None:
     """Hang the commands of this module on the command line."""
     app.command("import")(import_)
+    app.command()(upload)
     app.command("imports")(list_imports)
     app.command()(show)
     app.command()(findings)
+    app.command()(records)
     app.command()(overview)
 
 
@@ -91,38 +99,123 @@ def import_(
     app: Annotated[
         App | None, typer.Option(help="How it arrived; csv_upload when files are named.")
     ] = None,
-    force: Annotated[
-        bool, typer.Option(help="Import also when files and settings are those of the last import.")
-    ] = False,
-    preview: Annotated[
-        bool, typer.Option("--preview", help="Show what it would change, and write nothing.")
-    ] = False,
+    from_import: Annotated[
+        int | None,
+        typer.Option(
+            metavar="IMPORT", help="Take the delivery of this earlier import, from the archive."
+        ),
+    ] = None,
+    force: ForceOption = False,
+    preview: PreviewOption = False,
     format: FormatOption = Format.table,
 ) -> None:
     """Take a district's delivery through every stage into the warehouse."""
+    how = app.value if app else "csv_upload" if files else "sftp"
+    if from_import is not None:
+        if files:
+            fail("Name either files or --from-import, not both.", 2)
+        how = app.value if app else _app_of_archived(district_id, from_import)
+    _import(district_id, how, files or [], from_import, force, preview, format)
+
+
+def upload(
+    district_id: Annotated[str, typer.Argument(metavar="ID", help="The district's id.")],
+    files: Annotated[
+        list[Path],
+        typer.Argument(help="A zip, a folder, or all the CSV files (manifest optional)."),
+    ],
+    force: ForceOption = False,
+    preview: PreviewOption = False,
+    format: FormatOption = Format.table,
+) -> None:
+    """Take a complete delivery, given by hand, into the warehouse (import --app csv_upload)."""
+    _import(district_id, "csv_upload", files, None, force, preview, format)
+
+
+def _import(
+    district_id: str,
+    app: str,
+    files: list[Path],
+    from_import: int | None,
+    force: bool,
+    preview: bool,
+    format: Format,
+) -> NoReturn:
     from roster_pipeline.cli.running import ImportNotStarted, run_import
     from roster_pipeline.districts.files import DistrictFileError, UnknownDistrict, load_district
 
     settings = load_settings()
     prepare_home(settings)
     try:
-        active = load_district(settings.districts, district_id).active_apps()
+        district = load_district(settings.districts, district_id)
     except (UnknownDistrict, DistrictFileError) as error:
         fail(str(error), 2)
     open_or_fail().dispose()
-    for path in files or []:
+    for path in files:
         if not path.exists():
             fail(f"{path} does not exist.", 2)
-    how = app or (App.csv_upload if files else App.sftp)
-    if how.value not in active:
-        fail(f"{how.value} is not active for {district_id}; active: {', '.join(active)}.", 2)
+    if app not in (active := district.active_apps()):
+        fail(f"{app} is not active for {district_id}; active: {', '.join(active)}.", 2)
+    if files and app == "csv_upload":
+        _refuse_incomplete(district_id, files, district.for_app(app).required_files, format)
     try:
         import_id = run_import(
-            settings, district_id, how.value, files or [], force=force, preview=preview
+            settings,
+            district_id,
+            app,
+            files,
+            from_import=from_import,
+            force=force,
+            preview=preview,
         )
     except ImportNotStarted as error:
         fail(str(error), 1)
     end_with_summary(import_id, format)
+
+
+def _app_of_archived(district_id: str, import_id: int) -> str:
+    """How the delivery of an earlier import came, or exit code 2 when it cannot be taken again."""
+    from roster_pipeline.landing.intake import NotArchived, archived_files
+    from roster_pipeline.warehouse import ledger
+    from roster_pipeline.warehouse.database import reading
+
+    try:
+        with reading(open_or_fail()) as conn:
+            earlier = ledger.get_import(conn, import_id)
+        if earlier.district_id != district_id:
+            fail(f"Import {import_id} is of {earlier.district_id}, not of {district_id}.", 2)
+        archived_files(load_settings().archive, earlier)
+    except (ledger.UnknownImport, NotArchived) as error:
+        fail(str(error), 2)
+    return earlier.app
+
+
+def _refuse_incomplete(
+    district_id: str, files: list[Path], required: Sequence[str], format: Format
+) -> None:
+    """End with exit code 4, before anything runs, when required files are not in an upload. What
+    else is wrong with it, the import finds and keeps."""
+    from roster_pipeline.findings import DeliveryRefused
+    from roster_pipeline.oneroster.effective import missing_files
+    from roster_pipeline.oneroster.package import open_package
+
+    try:
+        missing = missing_files(open_package(files), required, first=False, every_time=True)
+    except DeliveryRefused:
+        return
+    if not missing:
+        return
+    if format is Format.json:
+        told = {"import_id": None, "district": district_id, "app": "csv_upload"}
+        names = [found.file for found in missing]
+        empty = {"counts": {}, "files": [], "findings": len(missing), "hold": None}
+        print_json({**told, "status": "refused", **empty, "missing": names})
+    else:
+        for found in missing:
+            console().print(found.message, style="red", markup=False)
+            console().print(f"  {found.how_to_fix}", markup=False)
+        console().print("An upload holds all files. Nothing was imported.")
+    raise typer.Exit(EXIT_CODES["refused"])
 
 
 def end_with_summary(import_id: int, format: Format) -> NoReturn:
@@ -288,13 +381,44 @@ def _must_exist(district_id: str | None) -> None:
             fail(str(error), 2)
 
 
-def show(import_id: ImportArgument, format: FormatOption = Format.table) -> None:
+def show(
+    import_id: ImportArgument,
+    html: Annotated[
+        bool, typer.Option("--html", help="Write the report as HTML, and print where it is.")
+    ] = False,
+    file: Annotated[
+        Path | None, typer.Argument(help="With --html: write it here instead of with the others.")
+    ] = None,
+    format: FormatOption = Format.table,
+) -> None:
     """The summary of one import."""
+    if file is not None and not html:
+        fail("FILE goes with --html.", 2)
     summary = _summary(import_id)
-    if format is Format.json:
+    if html:
+        path = _write_html(import_id, file)
+        if format is Format.json:
+            print_json({"import_id": import_id, "report": str(path)})
+        else:
+            console().print(str(path), soft_wrap=True, markup=False)
+    elif format is Format.json:
         print_json(summary.as_json())
     else:
         print_summary(summary)
+
+
+def _write_html(import_id: int, file: Path | None) -> Path:
+    """Write an import's report, to a file of one's own or beside the others."""
+    from roster_pipeline.reports.html import write_report
+    from roster_pipeline.reports.quality import import_quality
+    from roster_pipeline.warehouse.database import reading
+
+    settings = load_settings()
+    with reading(open_or_fail()) as conn:
+        quality = import_quality(conn, import_id)
+        return write_report(
+            conn, settings.reports, settings.districts, quality, datetime.now(UTC), file
+        )
 
 
 def findings(
@@ -303,6 +427,9 @@ def findings(
     status: Annotated[Severity | None, typer.Option(help="Only of this severity.")] = None,
     code: Annotated[str | None, typer.Option(help="Only of this code.")] = None,
     school: Annotated[str | None, typer.Option(help="Only of this school's records.")] = None,
+    stage: Annotated[
+        str | None, typer.Option(help="Only of this stage, such as parsed_roster.")
+    ] = None,
     causes: Annotated[
         bool, typer.Option(help="The root causes, in the order in which to mend them.")
     ] = False,
@@ -329,6 +456,7 @@ def findings(
                 severity=status and status.value,
                 code=code,
                 school=school,
+                stage=stage,
             )
     except ledger.UnknownImport as error:
         fail(str(error), 2)
@@ -363,6 +491,49 @@ def findings(
             f"{len(records) - len(shown):,} more; all of them: "
             f"roster findings {import_id} --format csv > findings.csv"
         )
+
+
+def records(
+    import_id: ImportArgument,
+    type: Annotated[str | None, typer.Option(help="Only of this enrollment type.")] = None,
+    outcome: Annotated[str | None, typer.Option(help="Only with this outcome.")] = None,
+    school: Annotated[str | None, typer.Option(help="Only of this school (its id).")] = None,
+    format: FormatOption = Format.table,
+) -> None:
+    """The records behind an import's counts: id, file, row, school, outcome."""
+    from roster_pipeline.reports.outcomes import records_of
+    from roster_pipeline.reports.summary import as_records
+    from roster_pipeline.warehouse import ledger
+    from roster_pipeline.warehouse.database import reading
+
+    try:
+        with reading(open_or_fail()) as conn:
+            imported = ledger.get_import(conn, import_id)
+            found = records_of(
+                conn,
+                load_settings().reports,
+                imported,
+                enrollment_type=type,
+                outcome=outcome,
+                school=school,
+            )
+    except ledger.UnknownImport as error:
+        fail(str(error), 2)
+    if format is Format.json:
+        print_json(as_records(found))
+        return
+    out = console()
+    if found.empty:
+        out.print("There are no such records, or they were not kept (as of an undo).")
+        return
+    columns = ["enrollment_type", "source_id", "school", "file", "row", "outcome"]
+    shown = as_records(found[columns].head(SHOWN_FINDINGS))
+    out.print(
+        table(["type", "id", "school", "file", "row", "outcome"], [[*r.values()] for r in shown])
+    )
+    if len(found) > len(shown):
+        out.print()
+        out.print(f"{len(found) - len(shown):,} more; all of them with --format json")
 
 
 def overview(

@@ -6,12 +6,30 @@ Each command imports what it needs when it runs, so that `roster --help` answers
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import typer
 
-from roster_pipeline.cli import db, decisions, district, filters, history, imports, inspect, schools
+from roster_pipeline.cli import (
+    db,
+    decisions,
+    digest,
+    district,
+    filters,
+    history,
+    imports,
+    inspect,
+    landing,
+    purge,
+    schools,
+)
 from roster_pipeline.cli.output import Format, FormatOption, fail
-from roster_pipeline.settings import SettingsError, load_settings, prepare_home
+from roster_pipeline.settings import (
+    SettingsError,
+    load_mail_settings,
+    load_settings,
+    prepare_home,
+)
 
 app = typer.Typer(
     name="roster",
@@ -22,12 +40,15 @@ app = typer.Typer(
 )
 app.add_typer(district.app, name="district")
 app.command()(schools.schools)
+app.add_typer(landing.app, name="landing")
 app.add_typer(db.app, name="db")
 decisions.add_commands(app)
 history.add_commands(app)
 imports.add_commands(app)
 app.command()(inspect.inspect)
 app.command()(filters.filter_preview)
+app.command()(purge.purge)
+app.command()(digest.digest)
 
 
 @app.command()
@@ -43,19 +64,40 @@ def demo(
 
 @app.command()
 def ui(
-    port: int = typer.Option(3000, min=0, max=65535, help="The port on 127.0.0.1."),
+    port: int = typer.Option(3000, min=0, max=65535, help="The port to listen on; 0: any free."),
+    host: str = typer.Option("127.0.0.1", help="The address to listen on."),
+    workspace: str | None = typer.Option(
+        None, help="A workspace.yaml that names the code server, where it is a service of its own."
+    ),
+    daemon: bool = typer.Option(True, help="Run Dagster's daemon beside it."),
+    read_only: bool = typer.Option(
+        False, "--read-only", help="Without a daemon and without a way to change anything."
+    ),
     open_browser: bool = typer.Option(False, "--open", help="Open the page in a browser."),
 ) -> None:
-    """Serve the Dagster UI, with the daemon beside it."""
+    """Serve the Dagster UI, with the daemon beside it.
+
+    ROSTER_UI_URL names the address of a proxy with login in front of it.
+    """
     from roster_pipeline.cli.running import register_districts
-    from roster_pipeline.cli.ui import UiError, serve_ui
+    from roster_pipeline.cli.ui import UiError, UiOptions, serve_ui
     from roster_pipeline.districts.files import district_ids
 
     settings = load_settings()
     prepare_home(settings)
-    register_districts(settings, district_ids(settings.districts))
+    if not read_only:
+        register_districts(settings, district_ids(settings.districts))
+    options = UiOptions(
+        port=port,
+        host=host,
+        url=load_mail_settings().ui_url,
+        workspace=Path(workspace) if workspace else None,
+        daemon=daemon,
+        read_only=read_only,
+        open_browser=open_browser,
+    )
     try:
-        serve_ui(settings, port=port, open_browser=open_browser)
+        serve_ui(settings, options)
     except UiError as error:
         fail(str(error))
 

@@ -36,22 +36,45 @@ def register_districts(settings: Settings, district_ids: Sequence[str]) -> None:
         instance.add_dynamic_partitions(DISTRICTS.name or "", list(district_ids))
 
 
+def forget_district(settings: Settings, district_id: str) -> bool:
+    """Take a district's partition from Dagster, unless a run of it is in flight; whether it is
+    gone."""
+    os.environ.update(settings.environment())
+    import dagster as dg
+    from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
+    from dagster._core.storage.tags import PARTITION_NAME_TAG
+
+    from roster_pipeline.defs.partitions import DISTRICTS
+
+    with dg.DagsterInstance.get() as instance:
+        in_flight = dg.RunsFilter(
+            statuses=NOT_FINISHED_STATUSES, tags={PARTITION_NAME_TAG: district_id}
+        )
+        if instance.get_runs_count(in_flight):
+            return False
+        instance.delete_dynamic_partition(DISTRICTS.name or "", district_id)
+    return True
+
+
 def run_import(
     settings: Settings,
     district_id: str,
     app: str,
     files: Sequence[Path],
     *,
+    from_import: int | None = None,
     force: bool,
     preview: bool = False,
 ) -> int:
     """Run the job import_roster for a district and return the import's id.
 
-    Raises ImportNotStarted, for instance when another import of the district is running.
+    from_import: take the delivery of this earlier import, instead of files. Raises
+    ImportNotStarted, for instance when another import of the district is running.
     """
     config = {
         "app": app,
         "files": [str(f.absolute()) for f in files],
+        "from_import": from_import,
         "force": force,
         "preview": preview,
     }
@@ -63,8 +86,15 @@ def run_resumed(
 ) -> int:
     """Run the job approve_import for an import that waits and return its id. reason, only: why it
     is approved, and in which part, when it is held. Raises ImportNotStarted."""
-    config = {"resume": import_id, "reason": reason, "only": only}
+    config = {"resume": import_id, "reason": reason, "only": only or "everything"}
     return _run(settings, "approve_import", district_id, {"landing_snapshot": config})
+
+
+def run_reject(settings: Settings, district_id: str, import_id: int, reason: str) -> int:
+    """Run the job reject_import for an import that is held and return its id. Raises
+    ImportNotStarted."""
+    config = {"import_id": import_id, "reason": reason}
+    return _run(settings, "reject_import", district_id, {"reject": config})
 
 
 def run_undo(settings: Settings, district_id: str, import_id: int, reason: str) -> int:
@@ -77,13 +107,13 @@ def run_undo(settings: Settings, district_id: str, import_id: int, reason: str) 
 def _run(
     settings: Settings, job: str, district_id: str, ops: Mapping[str, Mapping[str, object]]
 ) -> int:
-    """Run a job in this process and return the id of the import it opened or continued."""
+    """Run a job in this process and return the id of the import it opened, continued or closed."""
     os.environ.update(settings.environment())
     import dagster as dg
 
     from roster_pipeline.definitions import defs
-    from roster_pipeline.defs.jobs import IMPORT_TAG
-    from roster_pipeline.defs.partitions import DISTRICTS
+    from roster_pipeline.defs.partitions import DISTRICTS, IMPORT_TAG
+    from roster_pipeline.defs.views import renew_views
     from roster_pipeline.warehouse import ledger
     from roster_pipeline.warehouse.database import open_warehouse
 
@@ -108,10 +138,13 @@ def _run(
             raise ImportNotStarted(_why(result))
         engine = open_warehouse(settings.warehouse_url)
         with engine.begin() as conn:
-            if ledger.get_import(conn, int(import_id)).status == "running":
+            lost = ledger.get_import(conn, int(import_id)).status == "running"
+            if lost:
                 ledger.finish_import(
                     conn, int(import_id), "failed", datetime.now(UTC), _why(result)
                 )
+        if lost:
+            renew_views(instance, engine, settings, int(import_id))
         return int(import_id)
 
 

@@ -3,7 +3,9 @@
 One process serves the UI: Dagster's own web application is mounted in it, so that there is no
 second, unguarded port. The daemon (schedules, sensors, the queue of runs) and one server of the
 project's code, which both use, are its children and end with it; `dagster dev` does the same, but
-without the guard.
+without the guard. Where the daemon and the code server are services of their own (deploy/), the UI
+is started without a daemon, and a workspace file leads it to the code server. A read-only UI never
+has a daemon: it is for many readers, beside the one that acts.
 
 From Dagster this takes what `dagster dev` and `dagster-webserver` are made of, which is no public
 interface: setup.py keeps Dagster below its next minor version, and a test starts the UI.
@@ -13,6 +15,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -22,8 +25,10 @@ import threading
 import webbrowser
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from roster_pipeline.settings import Settings, prepare_home, project_folder
 
@@ -42,41 +47,79 @@ class UiError(RuntimeError):
     """The UI cannot be started or go on; the message says why and what to do."""
 
 
-def serve_ui(
-    settings: Settings, port: int = 3000, host: str = "127.0.0.1", open_browser: bool = False
-) -> None:
-    """Serve the UI until Ctrl-C or SIGTERM. To be called in the main thread of a process that does
-    nothing else: it sets the process's environment and signal handling.
+@dataclass(frozen=True)
+class UiOptions:
+    """How the UI is served.
 
-    port: 0 takes any free one.
+    port: 0 takes any free one. host: the address to listen on. url: where browsers open it
+    (`https://roster.example.org`, of a proxy in front of it), if not where it listens. workspace:
+    the file that says where the code is; None is the project's own.
     """
+
+    port: int = 3000
+    host: str = "127.0.0.1"
+    url: str | None = None
+    workspace: Path | None = None
+    daemon: bool = True
+    read_only: bool = False
+    open_browser: bool = False
+
+
+def serve_ui(settings: Settings, options: UiOptions) -> None:
+    """Serve the UI until Ctrl-C or SIGTERM. To be called in the main thread of a process that does
+    nothing else: it sets the process's environment and signal handling."""
+    if options.workspace is not None and not options.workspace.is_file():
+        raise UiError(f"There is no workspace file {options.workspace}.")
     prepare_home(settings)
     os.environ.update(settings.environment())
     # As Ctrl-C, so that children are ended whatever moment it comes.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with ExitStack() as stack:
-        listener = stack.enter_context(_listen(host, port))
+        listener = stack.enter_context(_listen(options.host, options.port))
         port = listener.getsockname()[1]
-        hosts = allowed_hosts(host, port)
-        if host not in LOOPBACK:
-            _say(f"Whoever can reach {host}:{port} can now use the UI: it has no login.")
+        addresses = allowed_addresses(options.host, port, options.url)
+        if options.host not in LOOPBACK:
+            _say(f"Whoever can reach {options.host}:{port} can now use the UI: it has no login.")
         try:
-            _serve(stack, listener, hosts, open_browser)
+            _serve(stack, listener, addresses, options)
         except KeyboardInterrupt:
             _say("Ending the UI.")
 
 
-def allowed_hosts(host: str, port: int) -> list[str]:
-    """What browsers may call a UI that listens on that address, the address to show first."""
+def allowed_addresses(host: str, port: int, url: str | None = None) -> list[str]:
+    """Under which addresses browsers may open a UI that listens there, the one to show first; as
+    an Origin header gives them. Raises UiError for a url that is none."""
     names = ["127.0.0.1", "localhost"]
     if host not in LOOPBACK | EVERY_ADDRESS:
         names.insert(0, host)
     if ":" in host:
         names = [name for name in names if name != host] + [f"[{host}]"]
-    return [f"{name}:{port}" for name in names] + (names if port == 80 else [])
+    suffix = "" if port == 80 else f":{port}"
+    local = [f"http://{name}{suffix}" for name in names]
+    proxy = _origin(url) if url else None
+    # Another port of this machine is not ours, but another program's.
+    return [proxy, *local] if proxy and _host(proxy) not in LOOPBACK else local
 
 
-def _serve(stack: ExitStack, listener: socket.socket, hosts: list[str], open_browser: bool) -> None:
+def _origin(url: str) -> str:
+    found = re.fullmatch(r"(https?)://([a-z0-9.-]+|\[[0-9a-f:.]+\])(?::([0-9]+))?/?", url.lower())
+    if found is None:
+        raise UiError(
+            f"ROSTER_UI_URL is {url!r}, but the UI can only be served at the root of an address: "
+            "https://roster.example.org"
+        )
+    scheme, name, port = found.groups()
+    usual = port is None or port == {"http": "80", "https": "443"}[scheme]
+    return f"{scheme}://{name}" if usual else f"{scheme}://{name}:{port}"
+
+
+def _host(origin: str) -> str:
+    return urlsplit(origin).hostname or ""
+
+
+def _serve(
+    stack: ExitStack, listener: socket.socket, addresses: list[str], options: UiOptions
+) -> None:
     _say("Loading the pipeline …")
     # Seconds of imports, after the port is known to be free.
     import uvicorn
@@ -85,31 +128,47 @@ def _serve(stack: ExitStack, listener: socket.socket, hosts: list[str], open_bro
     from dagster._core.workspace.context import WorkspaceProcessContext
     from dagster._core.workspace.load_target import WorkspaceFileTarget
     from dagster_webserver.app import create_app_from_workspace_process_context
+    from dagster_webserver.cli import (
+        DEFAULT_DB_STATEMENT_TIMEOUT,
+        DEFAULT_POOL_MAX_OVERFLOW,
+        DEFAULT_POOL_RECYCLE,
+    )
     from dagster_webserver.version import __version__ as webserver_version
 
     from roster_pipeline.cli.guard import Guard
+    from roster_pipeline.cli.reader import reading_app
 
     instance = stack.enter_context(DagsterInstance.get())
+    instance.optimize_for_webserver(
+        DEFAULT_DB_STATEMENT_TIMEOUT, DEFAULT_POOL_RECYCLE, DEFAULT_POOL_MAX_OVERFLOW
+    )
     # Where code locations of one's own can be added.
-    project = WorkspaceFileTarget([str(project_folder() / "workspace.yaml")])
+    project = WorkspaceFileTarget([str(options.workspace or project_folder() / "workspace.yaml")])
     code = stack.enter_context(ProxyServerManager(instance, project, "warning"))
     workspace = stack.enter_context(_workspace_file(code))
     context = stack.enter_context(
         WorkspaceProcessContext(
             instance,
             version=webserver_version,
-            read_only=False,
+            read_only=options.read_only,
             workspace_load_target=WorkspaceFileTarget([str(workspace)]),
         )
     )
-    app = Guard(create_app_from_workspace_process_context(context), hosts)
+    make_app = reading_app if options.read_only else create_app_from_workspace_process_context
     server = uvicorn.Server(
-        uvicorn.Config(app, log_level="warning", lifespan="off", timeout_graceful_shutdown=3)
+        uvicorn.Config(
+            Guard(make_app(context), addresses),
+            log_level="warning",
+            lifespan="off",
+            timeout_graceful_shutdown=3,
+        )
     )
-    daemon = stack.enter_context(_daemon(instance, workspace))
-    with _watch(server, daemon, f"http://{hosts[0]}", open_browser):
+    daemon = None
+    if options.daemon and not options.read_only:
+        daemon = stack.enter_context(_daemon(instance, workspace))
+    with _watch(server, daemon, addresses[0], options.open_browser):
         server.run(sockets=[listener])
-    if daemon.poll() is not None:
+    if daemon is not None and daemon.poll() is not None:
         raise UiError(
             f"Dagster's daemon ended with code {daemon.returncode}, and the UI with it; "
             "what it said is above."
@@ -165,9 +224,12 @@ def _daemon(instance: DagsterInstance, workspace: Path) -> Iterator[subprocess.P
 
 @contextmanager
 def _watch(
-    server: uvicorn.Server, daemon: subprocess.Popen[bytes], address: str, open_browser: bool
+    server: uvicorn.Server,
+    daemon: subprocess.Popen[bytes] | None,
+    address: str,
+    open_browser: bool,
 ) -> Iterator[None]:
-    """Say when the UI can be used, and end it when the daemon ends."""
+    """Say when the UI can be used, and end it when its daemon ends."""
     done = threading.Event()
 
     def watch() -> None:
@@ -178,7 +240,7 @@ def _watch(
                 _say(f"Dagster UI: {address}   (Ctrl-C ends it)")
                 if open_browser:
                     webbrowser.open(address)
-            if daemon.poll() is not None:
+            if daemon is not None and daemon.poll() is not None:
                 server.should_exit = True
                 return
 

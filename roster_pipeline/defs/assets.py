@@ -12,6 +12,7 @@ from roster_pipeline.defs.intake_assets import landing_snapshot, parsed_roster
 from roster_pipeline.defs.io import StagedRoster
 from roster_pipeline.defs.partitions import checked_district
 from roster_pipeline.defs.plan_assets import school_mapped_roster, sync_plan, warehouse_tables
+from roster_pipeline.defs.quality_assets import data_quality, overview
 from roster_pipeline.defs.resources import HouseResource, WarehouseResource
 from roster_pipeline.defs.stage_assets import booked, run_stage, school_decisions, stage_asset
 from roster_pipeline.stages.attributes import map_attributes
@@ -21,8 +22,6 @@ from roster_pipeline.stages.links import link_records
 from roster_pipeline.stages.sanity import look_for_oddities
 from roster_pipeline.stages.schools import ignore_schools
 from roster_pipeline.stages.uniqueness import check_uniqueness
-from roster_pipeline.warehouse.database import reading
-from roster_pipeline.warehouse.state import read_state
 
 
 @stage_asset(
@@ -67,6 +66,7 @@ def complete_roster(
     "filtered_roster",
     "Records that the district's filter rules include.",
     {"pandas", "parquet"},
+    check_specs=[checks.FILTERS_KEEP_RECORDS],
 )
 def filtered_roster(
     context: dg.AssetExecutionContext,
@@ -81,6 +81,7 @@ def filtered_roster(
         warehouse,
         complete_roster,
         lambda r, s: filter_records(r, s, datetime.now(s.zone).date()),
+        lambda r: [checks.evaluate_filters(r, complete_roster.import_id)],
     )
 
 
@@ -118,8 +119,7 @@ def linked_roster(
     ignored school has left before."""
     with booked(context, warehouse, unique_roster.import_id) as imported:
         district_id = checked_district(context.partition_key)
-        with reading(warehouse.engine) as conn:
-            state = read_state(conn, district_id)
+        state = warehouse.state(district_id)
         decisions = school_decisions(warehouse, house, district_id, imported, unique_roster.roster)
     return run_stage(
         context,
@@ -142,4 +142,6 @@ ASSETS: list[dg.AssetsDefinition] = [
     school_mapped_roster,
     sync_plan,
     warehouse_tables,
+    data_quality,
+    overview,
 ]

@@ -15,20 +15,63 @@ import pandas as pd
 
 from roster_pipeline.defs.partitions import DISTRICTS
 from roster_pipeline.findings import CODES
-from roster_pipeline.roster import RECEIVED_OUTCOMES
+from roster_pipeline.roster import RECEIVED_OUTCOMES, Roster
 from roster_pipeline.stages.sanity import Oddity
 from roster_pipeline.warehouse.review import Review
 
 SHOWN_FINDINGS = 20
 
 
-def _spec(name: str, asset: str, description: str, *, blocking: bool = False) -> dg.AssetCheckSpec:
+def _spec(
+    name: str, asset: str | list[str], description: str, *, blocking: bool = False
+) -> dg.AssetCheckSpec:
     with warnings.catch_warnings():
         # Partitioned checks are a preview in Dagster 1.13; the version is pinned by the lock.
         warnings.simplefilter("ignore", dg.PreviewWarning)
         return dg.AssetCheckSpec(
             name, asset=asset, description=description, blocking=blocking, partitions_def=DISTRICTS
         )
+
+
+DELIVERY_IS_ACCEPTED = _spec(
+    "delivery_is_accepted",
+    "landing_snapshot",
+    "The delivery can be read: nothing in it makes the import refuse it.",
+    blocking=True,
+)
+
+
+def evaluate_delivery(fatal: pd.DataFrame, import_id: int) -> dg.AssetCheckResult:
+    """Fail when the delivery is refused. fatal: the findings for which it is."""
+    metadata: dict[str, Any] = {
+        "reasons to refuse it": len(fatal),
+        "all of them": f"roster findings {import_id} --status fatal",
+    }
+    if len(fatal):
+        metadata["what to do"] = "\n".join(fatal["message"] + " " + fatal["how_to_fix"])
+    return dg.AssetCheckResult(
+        passed=fatal.empty,
+        check_name=DELIVERY_IS_ACCEPTED.name,
+        severity=dg.AssetCheckSeverity.ERROR,
+        metadata=metadata,
+    )
+
+
+def told_of_refusal(
+    fatal: pd.DataFrame, import_id: int, district_id: str
+) -> dg.AssetCheckEvaluation:
+    """The check of a refused delivery as an event: whichever stage refuses it fails, and what a
+    step that fails had still to say is lost."""
+    result = evaluate_delivery(fatal, import_id)
+    return dg.AssetCheckEvaluation(
+        DELIVERY_IS_ACCEPTED.asset_key,
+        DELIVERY_IS_ACCEPTED.name,
+        result.passed,
+        result.metadata,
+        severity=result.severity,
+        blocking=True,
+        partition=district_id,
+    )
 
 
 FINDING_CHECKS = {
@@ -61,7 +104,7 @@ def evaluate_findings(
     metadata: dict[str, object] = {
         "records left out": int(skipped[["enrollment_type", "row"]].drop_duplicates().shape[0]),
         "findings": len(findings),
-        "all of them": f"roster findings {import_id}",
+        "all of them": f"roster findings {import_id} --stage {stage}",
     }
     if len(findings):
         metadata["rules"] = _rules(findings)
@@ -99,6 +142,30 @@ def _plain_rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
         {str(k): v if isinstance(v, int) else str(v) for k, v in row.items()}
         for row in frame.to_dict("records")
     ]
+
+
+FILTERS_KEEP_RECORDS = _spec(
+    "filters_keep_records",
+    "filtered_roster",
+    "The filter rules leave something of every enrollment type they filter.",
+)
+
+
+def evaluate_filters(roster: Roster, import_id: int) -> dg.AssetCheckResult:
+    """Warn when filters left nothing of a type of which there was something: few mean that."""
+    gone = roster.ended.loc[roster.ended["outcome"] == "filtered", "enrollment_type"].value_counts()
+    filtered = {str(name): int(number) for name, number in gone.items()}
+    emptied = [name for name in filtered if not len(roster.frames.get(name, ()))]
+    return dg.AssetCheckResult(
+        passed=not emptied,
+        check_name=FILTERS_KEEP_RECORDS.name,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={
+            "filtered": filtered,
+            "nothing left of": ", ".join(emptied),
+            "all of them": f"roster records {import_id} --outcome filtered",
+        },
+    )
 
 
 IS_PLAUSIBLE = _spec(
@@ -202,4 +269,27 @@ def evaluate_hold(review: Review) -> dg.AssetCheckResult:
         check_name=WITHIN_HOLD_THRESHOLDS.name,
         severity=dg.AssetCheckSeverity.WARN,
         metadata=metadata,  # type: ignore[arg-type]
+    )
+
+
+def merged_spec(table: str) -> dg.AssetCheckSpec:
+    """The spec of the check of one of the warehouse's tables."""
+    return _spec(
+        "merged_as_planned",
+        ["warehouse", table],
+        "The table has as many active records of the district as the plan said.",
+    )
+
+
+def evaluate_merge(
+    table: str, planned: int, active: int, *, deletions_wait: bool
+) -> dg.AssetCheckResult:
+    """Fail when a table has another number of active records than was planned: what was received
+    and went in, and what is kept. What was approved without its deletions may have more."""
+    return dg.AssetCheckResult(
+        passed=active >= planned if deletions_wait else active == planned,
+        asset_key=["warehouse", table],
+        check_name="merged_as_planned",
+        severity=dg.AssetCheckSeverity.ERROR,
+        metadata={"planned": planned, "active": active, "deletions wait": deletions_wait},
     )

@@ -4,7 +4,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from enum import Enum
 from pathlib import Path
+from typing import Literal
 
 import dagster as dg
 from pydantic import Field
@@ -12,18 +14,23 @@ from sqlalchemy import Engine
 
 from roster_pipeline.defs import checks
 from roster_pipeline.defs.io import Snapshot, StagedRoster
-from roster_pipeline.defs.jobs import IMPORT_TAG
-from roster_pipeline.defs.partitions import checked_district
+from roster_pipeline.defs.jobs import APPROVE_IMPORT, import_of
+from roster_pipeline.defs.partitions import IMPORT_TAG, checked_district
 from roster_pipeline.defs.resources import HouseResource, WarehouseResource
 from roster_pipeline.defs.stage_assets import (
     booked,
+    import_metadata,
+    report_metadata,
     report_stage,
     stage_asset,
 )
 from roster_pipeline.districts.settings import DistrictSettings, settings_hash
 from roster_pipeline.findings import DeliveryRefused, findings_frame
 from roster_pipeline.landing import intake
+from roster_pipeline.landing.arrival import is_what_was_seen
 from roster_pipeline.landing.base import load_base, load_sources, save_base
+from roster_pipeline.landing.foreign import forget_fetched, landing_files
+from roster_pipeline.landing.zones import record_taken
 from roster_pipeline.oneroster.delivery import delivered_modes, open_manifest, read_delivery
 from roster_pipeline.oneroster.effective import (
     apply_delivery,
@@ -38,21 +45,52 @@ from roster_pipeline.warehouse import holds, ledger
 from roster_pipeline.warehouse.database import reading
 
 
+class App(Enum):
+    """How a delivery arrives."""
+
+    sftp = "sftp"
+    csv_upload = "csv_upload"
+
+
 class ImportConfig(dg.Config):
-    """What to import. Without files, what lies in the district's landing zone.
+    """What to import. As it is, what lies in the district's landing zone."""
 
-    preview: show the plan and write nothing. resume: an import that waits, taken again from the
-    archive. reason: why a held one that is resumed is approved; only: `adds,updates` lets what it
-    would delete wait.
-    """
-
-    app: str = "sftp"
-    files: list[str] = Field(default_factory=list)
-    force: bool = False
-    preview: bool = False
-    resume: int | None = None
-    reason: str = ""
-    only: str | None = None
+    app: App | None = Field(
+        None,
+        description="How the delivery arrived. Not set: csv_upload with `files`, the app of the "
+        "earlier import with `from_import`, else sftp.",
+    )
+    files: list[str] = Field(
+        [],
+        description="The delivery, as paths on the machine the run is on: a zip, a folder or CSV "
+        "files. Not set: what lies in the landing zone.",
+    )
+    from_import: int | None = Field(
+        None,
+        description="The number of an earlier import, whose delivery is taken from the archive and "
+        "imported as if it arrived now.",
+    )
+    content: str | None = Field(
+        None,
+        description="Set by landing_zone_sensor and sync_schedule: what they saw in the landing "
+        "zone. Should something else lie there by now, it is left to them.",
+    )
+    force: bool = Field(
+        False, description="Import also when files and settings are those of the last import."
+    )
+    preview: bool = Field(
+        False, description="Show what the import would change, and write nothing."
+    )
+    resume: int | None = Field(
+        None, description="For approve_import: the number of the import that waits."
+    )
+    reason: str = Field(
+        "", description="For approve_import: why a held import is approved; it is kept with it."
+    )
+    only: Literal["everything", "adds,updates"] = Field(
+        "everything",
+        description="For approve_import: `adds,updates` lets what the import would delete wait.",
+    )
 
 
 @contextmanager
@@ -65,12 +103,36 @@ def kept_aside(settings: Settings, district_id: str, delivery: intake.Delivery) 
         raise
 
 
-def _app(engine: Engine, config: ImportConfig) -> str:
-    """The import app a delivery comes by; of an import that is resumed, the one it came by."""
-    if config.resume is None:
-        return config.app
+def _check_config(config: ImportConfig, job: str) -> None:
+    """Raises Failure when it is not clear what is to be imported."""
+    if job == APPROVE_IMPORT.name and config.resume is None:
+        raise dg.Failure(
+            "In the config of landing_snapshot, `resume` must be the number of the import that "
+            "waits.",
+            allow_retries=False,
+        )
+    if config.files and config.from_import is not None:
+        raise dg.Failure("Set either `files` or `from_import`, not both.", allow_retries=False)
+
+
+def _earlier(engine: Engine, district_id: str, config: ImportConfig) -> ledger.Import | None:
+    """The import that is resumed, or whose delivery is taken again. Raises Failure when there is
+    none of that number, or it is another district's."""
+    number = config.from_import if config.resume is None else config.resume
+    if number is None:
+        return None
     with reading(engine) as conn:
-        return ledger.get_import(conn, config.resume).app
+        return import_of(conn, number, district_id)
+
+
+def _app(earlier: ledger.Import | None, config: ImportConfig) -> str:
+    """The import app a delivery comes by; where nothing is said, one that was here before comes as
+    it came then."""
+    if config.app is not None and config.resume is None:
+        return str(config.app.value)
+    if earlier is not None:
+        return earlier.app
+    return "csv_upload" if config.files else "sftp"
 
 
 def _check_active(district: DistrictSettings, app: str) -> None:
@@ -82,28 +144,42 @@ def _check_active(district: DistrictSettings, app: str) -> None:
         )
 
 
+def _landed(
+    settings: Settings, district_id: str, district: DistrictSettings, content: str | None
+) -> intake.Landed:
+    """What lies in the landing zone. Raises DeliveryRefused, or Failure when it cannot be read."""
+    from roster_pipeline.landing.client import RemoteError
+
+    try:
+        return landing_files(settings, district_id, district, content)
+    except RemoteError as error:
+        raise dg.Failure(str(error), allow_retries=False) from error
+
+
 def _begin(
-    engine: Engine, district_id: str, config: ImportConfig, run_id: str, identity: str
+    engine: Engine, district_id: str, app: str, config: ImportConfig, run_id: str, identity: str
 ) -> ledger.Import:
     """Open a new import in the ledger, or let one that waits go on, approved when it was held.
 
-    Raises UnknownImport, NotWaiting, or Failure when it is another district's or not approved.
+    Raises NotWaiting, or Failure when it is held and the approval has no reason.
     """
     now = datetime.now(UTC)
     if config.resume is None:
         import_id = ledger.start_import(
-            engine, district_id, config.app, run_id, config.preview, identity, now
+            engine, district_id, app, run_id, config.preview, identity, now
         )
         with reading(engine) as conn:
             return ledger.get_import(conn, import_id)
     with engine.begin() as conn:
         waiting = ledger.get_import(conn, config.resume)
-        if waiting.district_id != district_id:
-            raise dg.Failure(f"Import {waiting.id} is of {waiting.district_id}.")
         if waiting.status == "held":
-            if not config.reason:
-                raise dg.Failure(f"Import {waiting.id} is held; its approval needs a reason.")
-            holds.approve(conn, waiting.id, acting_user(), config.reason, config.only, now)
+            if not config.reason.strip():
+                raise dg.Failure(
+                    f"Import {waiting.id} is held; its approval needs a reason.",
+                    allow_retries=False,
+                )
+            part = None if config.only == "everything" else config.only
+            holds.approve(conn, waiting.id, acting_user(), config.reason, part, now)
     return ledger.resume_import(engine, config.resume, run_id, identity, now)
 
 
@@ -113,37 +189,61 @@ def _begin(
     "What arrived: the delivery, copied once into the archive, and how it differs from the last.",
     {"file"},
     output_required=False,
+    check_specs=[checks.DELIVERY_IS_ACCEPTED],
 )
 def landing_snapshot(
     context: dg.AssetExecutionContext,
     config: ImportConfig,
     house: HouseResource,
     warehouse: WarehouseResource,
-) -> Iterator[dg.MaterializeResult]:
+) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
     """Takes the delivery in; ends the import as `unchanged` when nothing is new in it."""
     settings = house.settings()
     district_id = checked_district(context.partition_key)
-    app = _app(warehouse.engine, config)
+    _check_config(config, context.run.job_name)
+    earlier = _earlier(warehouse.engine, district_id, config)
+    app = _app(earlier, config)
     _check_active(house.district(district_id), app)
     chosen = house.district(district_id).for_app(app)
     identity = settings_hash(chosen, house.suites(), datetime.now(chosen.zone).date())
-    imported = _begin(warehouse.engine, district_id, config, context.run.run_id, identity)
+    paths = [Path(f).absolute() for f in config.files]
+    if earlier is not None:
+        try:
+            paths = intake.archived_files(settings.archive, earlier)
+        except intake.NotArchived as error:
+            raise dg.Failure(str(error), allow_retries=False) from error
+    run_id = context.run.run_id
+    imported = _begin(warehouse.engine, district_id, app, config, run_id, identity)
     import_id = imported.id
-    context.instance.add_run_tags(context.run.run_id, {IMPORT_TAG: str(import_id)})
+    context.instance.add_run_tags(run_id, {IMPORT_TAG: str(import_id)})
     with booked(context, warehouse, import_id):
-        landed = intake.Landed([Path(f).absolute() for f in config.files], ())
-        if imported.delivery is not None:
-            landed = intake.Landed([settings.archive / imported.delivery], ())
-        if not landed.paths:
-            landed = intake.landed_files(settings.landing, district_id)
+        if config.content:
+            # Whatever becomes of it, it is not asked for again.
+            with warehouse.engine.begin() as conn:
+                record_taken(conn, district_id, config.content, import_id, datetime.now(UTC))
+        landed = intake.Landed(paths, ())
+        if not paths:
+            landed = _landed(settings, district_id, chosen, config.content)
         with reading(warehouse.engine) as conn:
             last = ledger.last_accepted(conn, district_id)
         with warehouse.engine.begin() as conn:
             ledger.record_findings(conn, import_id, findings_frame(landed.findings))
         delivery = intake.archive_delivery(settings.archive, district_id, landed.paths)
+        forget_fetched(settings, landed)
         with warehouse.engine.begin() as conn:
             folder = delivery.folder.relative_to(settings.archive)
             ledger.record_delivery(conn, import_id, str(folder))
+            if not paths and not config.content and not config.preview:
+                record_taken(conn, district_id, folder.name, import_id, datetime.now(UTC))
+        if not is_what_was_seen(delivery.folder.name, config.content):
+            message = (
+                "Something else lies in the landing zone by now; it is taken when it is whole."
+            )
+            with warehouse.engine.begin() as conn:
+                ledger.finish_import(conn, import_id, "superseded", datetime.now(UTC), message)
+            context.log.info(message)
+            yield checks.evaluate_delivery(findings_frame(), import_id)
+            return
         with kept_aside(settings, district_id, delivery):
             package = intake.open_delivery(delivery)
             missing = missing_files(
@@ -171,18 +271,22 @@ def landing_snapshot(
                 message = f"The same files and settings as import {last.id}."
                 ledger.finish_import(conn, import_id, "unchanged", datetime.now(UTC), message)
                 context.log.info(message)
+                yield checks.evaluate_delivery(findings_frame(), import_id)
                 return
         yield dg.MaterializeResult(
             value=Snapshot(import_id, delivery, base_hash, sources),
             metadata={
-                "import_id": import_id,
+                **import_metadata(import_id),
                 "app": imported.app,
+                "bytes": sum(path.stat().st_size for path in delivery.paths),
                 "files": dg.MetadataValue.md(
                     "\n".join(f"- {name}: `{digest[:12]}`" for name, digest in hashes.items())
                 ),
-                "archived in": str(delivery.folder),
+                "archived in": dg.MetadataValue.path(str(delivery.folder)),
                 "effective_hash": effective,
+                **report_metadata(settings.reports, district_id, import_id),
             },
+            check_results=[checks.evaluate_delivery(findings_frame(), import_id)],
         )
 
 

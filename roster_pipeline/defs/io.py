@@ -145,7 +145,7 @@ class StagedPlan:
 
 @dataclass(frozen=True)
 class _Written:
-    """An artifact as it lies in its folder. inode: the folder's own, another after a replacement."""
+    """An artifact as it lies in its folder, whose inode another folder in its place has not."""
 
     folder: Path
     inode: int

@@ -1,8 +1,11 @@
-"""The one partition dimension: districts, as a dynamic partition."""
+"""The one partition dimension: districts, as a dynamic partition; and the tag
+that says which import a run is about."""
 
 import dagster as dg
 
 from roster_pipeline.districts.settings import is_district_id
+
+IMPORT_TAG = "roster/import_id"
 
 DISTRICTS = dg.DynamicPartitionsDefinition(name="district")
 

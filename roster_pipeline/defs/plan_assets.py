@@ -1,6 +1,7 @@
 """The plan and the merge: the last assets, where an import waits for a person or is written."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,23 +17,27 @@ from roster_pipeline.defs.stage_assets import (
     GROUP,
     OWNERS,
     booked,
+    import_metadata,
+    outcome_metadata,
+    report_metadata,
     run_stage,
     school_decisions,
     stage_asset,
 )
+from roster_pipeline.defs.views import table_metadata
 from roster_pipeline.reports.outcomes import save_outcomes
-from roster_pipeline.roster import ENROLLMENT_TYPES
+from roster_pipeline.roster import ENROLLMENT_TYPES, RECEIVED_OUTCOMES
 from roster_pipeline.stages.plan import make_plan
 from roster_pipeline.stages.schools import (
     map_schools,
     tell_schools,
 )
-from roster_pipeline.warehouse import holds, ledger
+from roster_pipeline.warehouse import holds, ledger, queries
 from roster_pipeline.warehouse.database import reading
 from roster_pipeline.warehouse.mappings import record_decisions, record_pending
 from roster_pipeline.warehouse.merge import merge
 from roster_pipeline.warehouse.review import Review, attribute_changes, review_plan
-from roster_pipeline.warehouse.state import known_schools, read_state
+from roster_pipeline.warehouse.state import known_schools
 
 
 @stage_asset(
@@ -110,10 +115,11 @@ def sync_plan(
     """Compares the roster with the warehouse; a plan that must be seen first goes no further."""
     import_id, roster = school_mapped_roster.import_id, school_mapped_roster.roster
     district_id = checked_district(context.partition_key)
+    started = time.perf_counter()
     with booked(context, warehouse, import_id) as imported:
         rules = house.district(district_id).for_app(imported.app).hold
+        state = warehouse.state(district_id)
         with reading(warehouse.engine) as conn:
-            state = read_state(conn, district_id)
             base = ledger.last_accepted(conn, district_id)
             plan = make_plan(roster, state)
             review = review_plan(conn, imported, plan, roster.school_decisions, state, rules)
@@ -125,7 +131,11 @@ def sync_plan(
             ledger.record_counts(conn, import_id, review.plan.counts)
             ledger.record_changes(conn, import_id, changes)
             _close_without_merge(conn, import_id, review, adds_up)
-    metadata = _plan_metadata(import_id, review)
+            files = ledger.files(conn, import_id)
+    metadata = {
+        **_plan_metadata(import_id, review, files, time.perf_counter() - started),
+        **report_metadata(house.settings().reports, district_id, import_id),
+    }
     if review.verdict != "merge":
         context.log_event(
             dg.AssetObservation("sync_plan", partition=district_id, metadata=metadata)
@@ -155,26 +165,31 @@ def _close_without_merge(
         ledger.finish_import(conn, import_id, status, now, review.message)
 
 
-def _plan_metadata(import_id: int, review: Review) -> dict[str, Any]:
-    by_outcome = review.plan.counts.groupby("outcome")["records"].sum().to_dict()
+def _plan_metadata(
+    import_id: int, review: Review, files: Sequence[ledger.FileEntry], seconds: float
+) -> dict[str, Any]:
+    counts = review.plan.counts
+    received = int(counts.loc[counts["outcome"].isin(RECEIVED_OUTCOMES), "records"].sum())
     return {
-        "import_id": import_id,
-        **{str(outcome): int(n) for outcome, n in by_outcome.items()},
-        "counts": _counts_table(review.plan.counts),
-        "summary": f"roster show {import_id}",
+        **import_metadata(import_id),
+        "received": received,
+        **outcome_metadata(counts),
+        "rows per second": round(received / max(seconds, 1e-6)),
+        "counts": _counts_table(counts),
+        "files": {entry.file: f"{entry.mode}, {entry.rows} rows" for entry in files},
+        "all records": f"roster records {import_id}",
     }
 
 
-def _counts_table(counts: pd.DataFrame) -> dg.TableMetadataValue:
-    by_type = counts.groupby(["enrollment_type", "outcome"])["records"].sum().unstack(fill_value=0)
-    return dg.MetadataValue.table(
-        [
-            dg.TableRecord(
-                {"enrollment type": str(name), **{str(k): int(v) for k, v in row.items()}}
-            )
-            for name, row in by_type.to_dict("index").items()
-        ]
-    )
+def _counts_table(counts: pd.DataFrame) -> dg.MetadataValue:
+    """A line for each enrollment type, with the outcomes that there are: the page has no room for
+    all."""
+    there = [name for name, number in outcome_metadata(counts).items() if number]
+    lines = []
+    for name, mine in counts.groupby("enrollment_type", sort=False):
+        numbers = outcome_metadata(mine)
+        lines.append({"enrollment type": str(name), **{o: numbers[o] for o in there}})
+    return table_metadata({"enrollment type": "string"} | dict.fromkeys(there, "int"), lines)
 
 
 WAREHOUSE_SPECS = [
@@ -192,7 +207,12 @@ WAREHOUSE_SPECS = [
 ]
 
 
-@dg.multi_asset(name="warehouse", specs=WAREHOUSE_SPECS, ins={"plan": dg.AssetIn("sync_plan")})
+@dg.multi_asset(
+    name="warehouse",
+    specs=WAREHOUSE_SPECS,
+    ins={"plan": dg.AssetIn("sync_plan")},
+    check_specs=[checks.merged_spec(t.table) for t in ENROLLMENT_TYPES.values()],
+)
 def warehouse_tables(
     context: dg.AssetExecutionContext, warehouse: WarehouseResource, plan: StagedPlan
 ) -> Iterator[dg.MaterializeResult]:
@@ -212,14 +232,38 @@ def warehouse_tables(
             part = holds.deletions_wait(conn, plan.import_id)
             message = "What it would delete waits for the next import." if part else None
             ledger.finish_import(conn, plan.import_id, "imported", datetime.now(UTC), message)
-        counts = plan.plan.counts
-        for name, enrollment_type in ENROLLMENT_TYPES.items():
-            mine = counts.loc[counts["enrollment_type"] == name]
-            by_outcome = mine.groupby("outcome")["records"].sum().to_dict()
-            yield dg.MaterializeResult(
-                asset_key=["warehouse", enrollment_type.table],
-                metadata={
-                    "import_id": plan.import_id,
-                    **{str(outcome): int(n) for outcome, n in by_outcome.items()},
-                },
+        seconds = (datetime.now(UTC) - now).total_seconds()
+        with reading(warehouse.engine) as conn:
+            for name in ENROLLMENT_TYPES:
+                yield _merged(conn, district_id, name, plan, seconds, deletions_wait=part)
+
+
+def _merged(
+    conn: Connection,
+    district_id: str,
+    name: str,
+    staged: StagedPlan,
+    seconds: float,
+    *,
+    deletions_wait: bool,
+) -> dg.MaterializeResult:
+    """What became of one table. seconds: what the whole merge took."""
+    plan, table, import_id = staged.plan, ENROLLMENT_TYPES[name].table, staged.import_id
+    kept = int((plan.kept["enrollment_type"] == name).sum())
+    active = queries.active_records(conn, district_id, name)
+    written = sum(len(frame) for frame in plan.changes.values())
+    return dg.MaterializeResult(
+        asset_key=["warehouse", table],
+        metadata={
+            **import_metadata(import_id),
+            **outcome_metadata(plan.counts.loc[plan.counts["enrollment_type"] == name]),
+            "dagster/row_count": active,
+            "rows per second": round(written / max(seconds, 1e-6)),
+            "all records": f"roster records {import_id} --type {name}",
+        },
+        check_results=[
+            checks.evaluate_merge(
+                table, len(plan.changes[name]) + kept, active, deletions_wait=deletions_wait
             )
+        ],
+    )

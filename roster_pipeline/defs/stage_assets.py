@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -19,7 +20,8 @@ from roster_pipeline.defs.partitions import DISTRICTS, checked_district
 from roster_pipeline.defs.resources import HouseResource, WarehouseResource
 from roster_pipeline.districts.settings import DistrictSettings
 from roster_pipeline.findings import DeliveryRefused, Outcome, findings_frame
-from roster_pipeline.roster import Roster
+from roster_pipeline.reports.html import report_path
+from roster_pipeline.roster import RECEIVED_OUTCOMES, REJECTED_OUTCOMES, Roster
 from roster_pipeline.stages.schools import decide_schools
 from roster_pipeline.warehouse import ledger
 from roster_pipeline.warehouse.database import reading
@@ -29,6 +31,8 @@ from roster_pipeline.warehouse.state import known_schools
 GROUP = "import"
 OWNERS = ["team:data"]
 REFUSED_TAG = "roster/refused"
+ENDINGS = ("filtered", *REJECTED_OUTCOMES)
+"""What can become of a record before the plan."""
 
 
 def stage_asset(
@@ -70,7 +74,9 @@ def booked(
         _refuse(context, warehouse, import_id, refusal)
     except Exception as error:
         with warehouse.engine.begin() as conn:
-            message = f"{context.asset_key.to_user_string()}: {type(error).__name__}"
+            # A Failure is ours and says why; what another exception carries may be a person's.
+            why = error.description if isinstance(error, dg.Failure) else None
+            message = f"{context.asset_key.to_user_string()}: {why or type(error).__name__}"
             ledger.finish_import(conn, import_id, "failed", datetime.now(UTC), message)
         raise
 
@@ -94,6 +100,25 @@ def _refuse(
     ) from None
 
 
+def import_metadata(import_id: int) -> dict[str, Any]:
+    """What every asset says of the import it is of: its number, as text since Dagster plots what
+    is a number, and where to read of it."""
+    return {"import_id": str(import_id), "summary": f"roster show {import_id}"}
+
+
+def report_metadata(reports: Path, district_id: str, import_id: int) -> dict[str, Any]:
+    """Where the import's report is; it is written when its run ends."""
+    path = report_path(reports, district_id, import_id)
+    return {"report": dg.MetadataValue.path(str(path))}
+
+
+def outcome_metadata(counts: pd.DataFrame) -> dict[str, int]:
+    """How many records had each outcome (columns outcome, records), those that none had too, so
+    that a plot has no gaps."""
+    by_outcome = counts.groupby("outcome")["records"].sum()
+    return {name: int(by_outcome.get(name, 0)) for name in (*RECEIVED_OUTCOMES, "deleted", "kept")}
+
+
 def report_stage(
     stage: str,
     outcome: Outcome,
@@ -106,18 +131,18 @@ def report_stage(
     with warehouse.engine.begin() as conn:
         ledger.record_findings(conn, import_id, outcome.findings)
     records = {name: len(frame) for name, frame in outcome.roster.frames.items()}
-    left_out = outcome.roster.ended["outcome"].value_counts().to_dict()
+    ended = outcome.roster.ended["outcome"].value_counts()
     total = sum(records.values())
     return dg.MaterializeResult(
         value=StagedRoster(import_id, outcome.roster),
         metadata={
-            "import_id": import_id,
+            **import_metadata(import_id),
             "dagster/row_count": total,
             "records": records,
-            "left out so far": {str(k): int(v) for k, v in left_out.items()},
+            **{f"{name} so far": int(ended.get(name, 0)) for name in ENDINGS},
             "findings": len(outcome.findings),
             "rows per second": round(total / max(seconds, 1e-6)),
-            "all findings": f"roster findings {import_id}",
+            "all findings": f"roster findings {import_id} --stage {stage}",
             **(more or {}),
         },
         check_results=checks.evaluate_findings(stage, outcome.findings, import_id),

@@ -59,6 +59,9 @@ timezone: {timezone}
 # Who gets the daily digest, and who is told at once when something needs a person.
 # notifications: {{digest: [roster@springfield.example], alerts: [it@springfield.example]}}
 
+# An import's report has people by id, with their names masked (J*** S****) unless this is true.
+# reports: {{show_names: false}}
+
 # Schools the warehouse does not know: auto_map finds them by identifier or name, else makes a new
 # one; all_missing_as_new makes a new one; without either the import waits: `roster schools {id}`.
 schools: {{auto_map: {auto_map}, all_missing_as_new: false}}
@@ -112,6 +115,11 @@ class UnknownDistrict(Exception):
     """There is no file for this district."""
 
 
+Known = DistrictSettings | DistrictFileError
+_known: dict[Path, tuple[tuple[int, int, int], Known]] = {}
+"""What `load_districts` has read, by file: which state of it, and what came of it."""
+
+
 def district_ids(folder: Path) -> list[str]:
     """The ids of all districts that have a file."""
     return sorted(p.stem for p in folder.glob("*.yaml") if is_district_id(p.stem))
@@ -125,6 +133,29 @@ def district_path(folder: Path, district_id: str) -> Path:
     near = difflib.get_close_matches(district_id, district_ids(folder), 1)
     hint = f"did you mean {near[0]}?" if near else "`roster district list` shows all districts."
     raise UnknownDistrict(f"There is no district {district_id!r} in {folder}; {hint}")
+
+
+def load_districts(folder: Path) -> dict[str, Known]:
+    """The settings of all districts by id; of a file with mistakes, the error that tells them.
+
+    A file that did not change since this process last read it is not read again, so that
+    thousands of districts can be gone through every minute.
+    """
+    found: dict[str, Known] = {}
+    for district_id in district_ids(folder):
+        path = folder / f"{district_id}.yaml"
+        try:
+            seen = path.stat()
+            state = (seen.st_mtime_ns, seen.st_size, seen.st_ino)
+            known = _known.get(path)
+            if known is None or known[0] != state:
+                known = _known[path] = state, load_district(folder, district_id)
+        except (FileNotFoundError, UnknownDistrict):  # removed just now
+            continue
+        except DistrictFileError as error:
+            known = _known[path] = state, error
+        found[district_id] = known[1]
+    return found
 
 
 def load_district(
@@ -142,8 +173,7 @@ def load_district(
             kept = {k: v for k, v in yaml.safe_load(text).items() if k != "filters"}
             rules = [yaml.safe_load(rule) for rule in filters]
             text = yaml.safe_dump({**kept, "filters": rules}, sort_keys=False, allow_unicode=True)
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        content = yaml.safe_load(text)
+        node, content = _parsed(text)
     except (yaml.YAMLError, ValueError) as error:
         mark = getattr(error, "problem_mark", None)
         line = mark.line + 1 if mark else 1
@@ -169,6 +199,17 @@ def load_district(
     if wrong:
         raise DistrictFileError(path, wrong)
     return settings
+
+
+def _parsed(text: str) -> tuple[yaml.Node | None, Any]:
+    """A document as nodes, with their lines, and as objects. Raises YAMLError."""
+    try:
+        # libyaml, where PyYAML was built with it, is twenty times as fast.
+        loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+        return yaml.compose(text, Loader=loader), yaml.load(text, Loader=loader)  # noqa: S506
+    except yaml.YAMLError:
+        # What is wrong, PyYAML itself says better.
+        return yaml.compose(text, Loader=yaml.SafeLoader), yaml.safe_load(text)
 
 
 def _repeated_keys(node: yaml.Node | None, loc: tuple[Any, ...] = ()) -> Iterator[Mistake]:
@@ -321,6 +362,18 @@ def _line(node: yaml.Node | None, loc: tuple[Any, ...]) -> int:
         else:
             break
     return line
+
+
+def set_district_aside(folder: Path, district_id: str) -> Path:
+    """Rename a district's file, so that it is a district no more; where the file is then. Raises
+    UnknownDistrict."""
+    path = district_path(folder, district_id)
+    return path.rename(aside_path(folder, district_id))
+
+
+def aside_path(folder: Path, district_id: str) -> Path:
+    """Where a removed district's file is."""
+    return folder / f"{district_id}.yaml.removed"
 
 
 def add_district(

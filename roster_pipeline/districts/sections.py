@@ -1,8 +1,11 @@
-"""The sections of a district's file that are no stage's: import apps, schedule, notifications."""
+"""The sections of a district's file that are no stage's: import apps, schedule, notifications,
+reports."""
 
 from __future__ import annotations
 
+import base64
 import re
+from contextlib import suppress
 from datetime import date
 from typing import Annotated, Literal, Self
 
@@ -10,6 +13,13 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 Trigger = Literal["on_arrival", "schedule"]
+_HOST_KEY_TYPES = (
+    "ssh-ed25519",
+    "ecdsa-sha2-nistp256",
+    "ecdsa-sha2-nistp384",
+    "ecdsa-sha2-nistp521",
+    "ssh-rsa",
+)
 _FROZEN = ConfigDict(frozen=True, extra="forbid")
 
 
@@ -25,6 +35,21 @@ def _address(text: str) -> str:
     return text
 
 
+def _host_key(text: str) -> str:
+    """A fingerprint, or a public key whose blob says that it is of the type in front of it."""
+    if re.fullmatch(r"SHA256:[A-Za-z0-9+/]{43}=?", text):
+        return text
+    kind, blob = (*text.split(), "", "")[:2]
+    with suppress(ValueError):
+        named = len(kind).to_bytes(4, "big") + kind.encode()
+        if kind in _HOST_KEY_TYPES and base64.b64decode(blob, validate=True).startswith(named):
+            return text
+    raise ValueError(
+        "allowed: the server's public key, such as ssh-ed25519 AAAA…, or its fingerprint, "
+        "SHA256:… (ssh-keyscan HOST shows the key, with the host in front of it)"
+    )
+
+
 class ForeignServer(BaseModel):
     """An SFTP server of the district's own, from which we fetch. Secrets are named, not written:
     the variable that holds the password, or the file that holds the key."""
@@ -36,7 +61,7 @@ class ForeignServer(BaseModel):
     username: str = Field(min_length=1)
     password_env: str | None = None
     private_key_file: str | None = None
-    host_key: str = Field(min_length=1)
+    host_key: Annotated[str, AfterValidator(_host_key)]
     path: str = "."
 
     @model_validator(mode="after")
@@ -89,3 +114,20 @@ class NotificationSettings(BaseModel):
     model_config = _FROZEN
 
     notifications: Notifications = Notifications()
+
+
+class Reports(BaseModel):
+    """What reports show. show_names: the names of people beside their ids, which are masked
+    otherwise («J*** S****»)."""
+
+    model_config = _FROZEN
+
+    show_names: bool = False
+
+
+class ReportSettings(BaseModel):
+    """The section `reports`."""
+
+    model_config = _FROZEN
+
+    reports: Reports = Reports()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import hashlib
 import re
 from datetime import date
@@ -15,6 +16,7 @@ from roster_pipeline import __version__
 from roster_pipeline.districts.sections import (
     ForeignServer,
     NotificationSettings,
+    ReportSettings,
     ScheduleSettings,
     Trigger,
 )
@@ -26,7 +28,7 @@ from roster_pipeline.stages.parse import ParseSettings
 from roster_pipeline.stages.schools import SchoolSettings
 from roster_pipeline.stages.uniqueness import UniquenessSettings
 
-_NOT_OF_THE_RESULT = {"name", "timezone", "apps", "hold", "schedule", "notifications"}
+_NOT_OF_THE_RESULT = {"name", "timezone", "apps", "hold", "schedule", "notifications", "reports"}
 DISTRICT_ID = re.compile(r"[a-z][a-z0-9-]{1,62}")
 
 
@@ -35,9 +37,15 @@ def is_district_id(text: str) -> bool:
     return DISTRICT_ID.fullmatch(text) is not None
 
 
+@functools.cache
+def _timezones() -> frozenset[str]:
+    """The names of all time zones; looking them up takes longer than all else of a file."""
+    return frozenset(available_timezones())
+
+
 def _timezone(name: str) -> str:
-    if name not in available_timezones():
-        near = difflib.get_close_matches(name, available_timezones(), 1)
+    if name not in _timezones():
+        near = difflib.get_close_matches(name, _timezones(), 1)
         hint = f"did you mean {near[0]}? " if near else ""
         raise ValueError(f"{hint}allowed: time zones of the IANA list, such as America/Chicago")
     return name
@@ -53,6 +61,7 @@ class Sections(
     HoldSettings,
     ScheduleSettings,
     NotificationSettings,
+    ReportSettings,
 ):
     """What a district may set, and each of its import apps may set anew."""
 
@@ -117,9 +126,9 @@ class DistrictSettings(Sections):
 
 def settings_hash(settings: DistrictSettings, suites: Suites, today: date) -> str:
     """What an import's identity takes from the settings: 64 hexadecimal digits over all that can
-    change its result (what it is called, how it came, when it is held and who is told do not), the
-    suites, the program's version, and the district's date where a filter goes by it. To be taken of
-    the settings for the import's app."""
+    change its result (what it is called, how it came, when it is held, who is told and what reports
+    show do not), the suites, the program's version, and the district's date where a filter goes by
+    it. To be taken of the settings for the import's app."""
     told = settings.model_dump_json(exclude=_NOT_OF_THE_RESULT)
     content = "\n".join([__version__, told, repr(sorted(suites.by_type.items()))])
     if any(condition in told for condition in ('"is_past"', '"is_future"')):

@@ -13,17 +13,28 @@ import re
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from roster_pipeline.findings import DeliveryRefused, Finding, finding
 from roster_pipeline.oneroster.package import KNOWN_FILES, Package, open_package
+from roster_pipeline.warehouse.ledger import Import
 
 ZIP_NAME = "OneRoster.zip"
 UNFINISHED = re.compile(r"\.(filepart|part|partial|tmp|crdownload)$", re.IGNORECASE)
 """Endings clients give a file while they are still writing it."""
+UPLOADING = re.compile(r"\.upload-")
+"""How the name begins that our server gives a file while it is being uploaded."""
+TAKEN_NAMES = frozenset({ZIP_NAME, *(f"{name}.csv" for name in KNOWN_FILES)})
+"""The names by which a landing zone's files are taken."""
+REASON = "reason.json"
+"""Where a refused delivery that lies aside says why."""
 _CHUNK = 1 << 20
+
+
+class NotArchived(LookupError):
+    """The delivery of an import is not in the archive; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -53,25 +64,27 @@ class Landed:
 def landed_files(landing: Path, district_id: str) -> Landed:
     """What lies in a district's landing zone: OneRoster.zip, or the CSV files by their exact names.
 
-    A name that is nearly right is not taken, and told. Raises DeliveryRefused when nothing can be
-    taken.
+    Loose files beside the zip are not taken, nor is a name that is nearly right; both are told.
+    Raises DeliveryRefused when nothing can be taken.
     """
     folder = landing / district_id
     files = sorted(p for p in folder.glob("*") if _is_plain(p) and not p.name.startswith("."))
-    exact = {ZIP_NAME, *(f"{name}.csv" for name in KNOWN_FILES)}
-    taken = [p for p in files if p.name in exact]
+    taken = [p for p in files if p.name in TAKEN_NAMES]
     told = [
         finding("file_near_miss", file=p.name, right=right)
         for p in files
-        if p.name not in exact and (right := _near(p.name))
+        if (right := right_name(p.name))
     ]
     told += [
         finding("file_ignored", file=p.name)
         for p in files
-        if p.name not in exact and not _near(p.name) and not UNFINISHED.search(p.name)
+        if p not in taken and not right_name(p.name) and not UNFINISHED.search(p.name)
     ]
     if not taken:
         raise DeliveryRefused([finding("delivery_empty"), *told])
+    if zips := [p for p in taken if p.name == ZIP_NAME]:
+        told += [finding("file_ignored_beside_zip", file=p.name) for p in taken if p not in zips]
+        taken = zips
     return Landed(taken, tuple(told))
 
 
@@ -80,11 +93,13 @@ def _is_plain(path: Path) -> bool:
     return path.is_file() and not path.is_symlink()
 
 
-def _near(name: str) -> str | None:
-    """The right name of a file whose name is nearly one: other capitals, a copy's number."""
+def right_name(name: str) -> str | None:
+    """The right name of a file whose name is nearly one: other capitals, a copy's number. None for
+    a right name, and for another."""
+    if name in TAKEN_NAMES:
+        return None
     plain = re.sub(r"[\s_-]*(\(\d+\)|copy|\d+)?(\.[^.]+)$", r"\2", name, flags=re.I).lower()
-    rights = {right.lower(): right for right in (ZIP_NAME, *(f"{n}.csv" for n in KNOWN_FILES))}
-    return rights.get(plain)
+    return {right.lower(): right for right in TAKEN_NAMES}.get(plain)
 
 
 def archive_delivery(archive: Path, district_id: str, paths: Sequence[Path]) -> Delivery:
@@ -112,16 +127,47 @@ def archive_delivery(archive: Path, district_id: str, paths: Sequence[Path]) -> 
     shelf = _private(archive / district_id / "deliveries")
     arriving = Path(tempfile.mkdtemp(prefix=".arriving-", dir=shelf))
     try:
-        whole = hashlib.sha256()
-        for source in sources:
-            digest = _copy(source, arriving / source.name)
-            whole.update(f"{source.name}\x00{digest}\n".encode())
-        folder = shelf / whole.hexdigest()
+        digests = {source.name: _copy(source, arriving / source.name) for source in sources}
+        folder = shelf / _name(digests)
         if not folder.exists():
             arriving.rename(folder)
     finally:
         shutil.rmtree(arriving, ignore_errors=True)
     return Delivery(folder, tuple(source.name for source in sources))
+
+
+def archived_files(archive: Path, imported: Import) -> list[Path]:
+    """The files of the delivery of an import, from the archive. Raises NotArchived."""
+    if imported.delivery is None:
+        raise NotArchived(f"Import {imported.id} brought no delivery into the archive.")
+    shelves = [archive / imported.delivery]
+    shelves.append(archive / imported.district_id / "refused" / shelves[0].name)
+    folder = next((folder for folder in shelves if folder.is_dir()), None)
+    if folder is None:
+        raise NotArchived(
+            f"The delivery of import {imported.id} is not in the archive any more: its days are "
+            "over (ROSTER_KEEP_ARCHIVE_DAYS, and ROSTER_KEEP_REFUSED_DAYS for a refused one). "
+            "It must be delivered again."
+        )
+    return sorted(path for path in folder.iterdir() if path.name != REASON)
+
+
+def delivery_name(paths: Sequence[Path]) -> str:
+    """The name of the folder in which the archive keeps, or would keep, these files of a landing
+    zone."""
+    return _name({path.name: digest_of(path) for path in paths})
+
+
+def digest_of(path: Path) -> str:
+    """The sha256 of a file's content."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _name(digests: Mapping[str, str]) -> str:
+    """What a delivery is called by: the names and the content of its files."""
+    lines = "".join(f"{name}\x00{digest}\n" for name, digest in digests.items())
+    return hashlib.sha256(lines.encode()).hexdigest()
 
 
 def _private(folder: Path) -> Path:
@@ -151,24 +197,25 @@ def set_aside(
     """
     target = _private(archive / district_id / "refused") / delivery.folder.name
     if not target.exists():
-        if _seal(delivery).exists():
+        if seal_of(delivery.folder).exists():
             shutil.copytree(delivery.folder, target, copy_function=os.link)
         else:
             delivery.folder.rename(target)
-    elif not _seal(delivery).exists():
+    elif not seal_of(delivery.folder).exists():
         shutil.rmtree(delivery.folder)
-    reason = target / "reason.json"
+    reason = target / REASON
     reason.unlink(missing_ok=True)
     reason.write_text(json.dumps([asdict(f) for f in refusal.findings], indent=2))
 
 
 def keep(delivery: Delivery) -> None:
-    """Remember that an import could use a delivery, so that it stays where it is for good."""
-    _seal(delivery).touch()
+    """Remember that an import could use a delivery, so that no refusal moves it away."""
+    seal_of(delivery.folder).touch()
 
 
-def _seal(delivery: Delivery) -> Path:
-    return delivery.folder.with_name(f".{delivery.folder.name}.kept")
+def seal_of(folder: Path) -> Path:
+    """The file that says that an import could use the delivery in a folder of the archive."""
+    return folder.with_name(f".{folder.name}.kept")
 
 
 def open_delivery(delivery: Delivery) -> Package:

@@ -14,8 +14,9 @@ import struct
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from threading import Lock
@@ -102,6 +103,20 @@ def open_package(paths: Sequence[Path], limits: Limits = Limits()) -> Package:
     return Package(files, names.ignored, names.findings)
 
 
+def read_through(path: Path, seen: Callable[[str, bytes], None], limits: Limits = Limits()) -> None:
+    """Read a zip to its end, checksums included, without keeping what is in it.
+
+    seen: is given each piece of the files of the standard, with the file's name without `.csv`,
+    and may raise to end it. Raises DeliveryRefused as `open_package` does.
+    """
+    with _opened(path, limits) as (archive, size):
+        _, inside, names = _look_inside(path, archive, size, limits)
+        budget = _Budget(limits.unpacked_bytes, path.name)
+        for name, written in names.data.items():
+            for chunk in _unpack(archive, inside[written], limits, budget):
+                seen(name, chunk)
+
+
 def _check_no_zip(files: Mapping[str, bytes]) -> None:
     """A zip is not opened because it is called .csv."""
     for name, content in files.items():
@@ -157,7 +172,9 @@ _DAMAGE = (
 before the beginning, …)."""
 
 
-def _open_zip(path: Path, limits: Limits) -> Package:
+@contextmanager
+def _opened(path: Path, limits: Limits) -> Iterator[tuple[zipfile.ZipFile, int]]:
+    """A zip and its size in bytes; what shows it to be damaged refuses it."""
     size = path.stat().st_size
     if size == 0:
         _refuse("zip_empty", file=path.name)
@@ -165,12 +182,31 @@ def _open_zip(path: Path, limits: Limits) -> Package:
         _refuse("zip_too_large", file=path.name, limit=_size(limits.zip_bytes))
     try:
         with zipfile.ZipFile(path) as archive:
-            return _read_zip(path, archive, size, limits)
+            yield archive, size
     except _DAMAGE as error:
         raise DeliveryRefused([finding("zip_damaged", file=path.name)]) from error
 
 
-def _read_zip(path: Path, archive: zipfile.ZipFile, size: int, limits: Limits) -> Package:
+def _open_zip(path: Path, limits: Limits) -> Package:
+    with _opened(path, limits) as (archive, size):
+        told, inside, names = _look_inside(path, archive, size, limits)
+        budget = _Budget(limits.unpacked_bytes, path.name)
+
+        def unpack(written: str) -> bytes:
+            return b"".join(_unpack(archive, inside[written], limits, budget))
+
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            files = dict(zip(names.data, pool.map(unpack, names.data.values()), strict=True))
+        leftovers = tuple(n for n in archive.namelist() if _LEFTOVERS.search(n))
+    _check_no_zip(files)
+    return Package(files, (*names.ignored, *leftovers), (*told, *names.findings))
+
+
+def _look_inside(
+    path: Path, archive: zipfile.ZipFile, size: int, limits: Limits
+) -> tuple[list[Finding], dict[str, zipfile.ZipInfo], _Names]:
+    """What is to be told of a zip's layout, its entries by their name in the folder of the
+    delivery, and which of them is which file; nothing is unpacked."""
     entries = archive.infolist()
     if not entries:
         _refuse("zip_empty", file=path.name)
@@ -186,16 +222,7 @@ def _read_zip(path: Path, archive: zipfile.ZipFile, size: int, limits: Limits) -
     folder = _common_folder(path, documents)
     inside = {_in_folder(e, folder): e for e in documents}
     told = [] if folder == _ROOT else [finding("zip_folder", file=path.name)]
-    names = _sort_out(list(inside))
-    budget = _Budget(limits.unpacked_bytes, path.name)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        contents = pool.map(
-            lambda written: _unpack(archive, inside[written], limits, budget), names.data.values()
-        )
-        files = dict(zip(names.data, contents, strict=True))
-    _check_no_zip(files)
-    leftovers = tuple(e.filename for e in entries if _LEFTOVERS.search(e.filename))
-    return Package(files, (*names.ignored, *leftovers), (*told, *names.findings))
+    return told, inside, _sort_out(list(inside))
 
 
 def _common_folder(path: Path, documents: Sequence[zipfile.ZipInfo]) -> PurePosixPath:
@@ -284,10 +311,9 @@ class _Budget:
 
 def _unpack(
     archive: zipfile.ZipFile, entry: zipfile.ZipInfo, limits: Limits, budget: _Budget
-) -> bytes:
-    """An entry's content, counted while it is produced. The ratio is judged as soon as 10 MB came
-    out, so that a bomb is stopped there."""
-    chunks: list[bytes] = []
+) -> Iterator[bytes]:
+    """An entry's content, piece by piece, counted while it is produced. The ratio is judged as soon
+    as 10 MB came out, so that a bomb is stopped there."""
     produced = 0
     name = _shown(entry.filename)
     with archive.open(entry) as stream:
@@ -300,7 +326,6 @@ def _unpack(
                 entry.compress_size, 1
             ):
                 _refuse("zip_ratio", file=name, limit=limits.ratio)
-            chunks.append(chunk)
+            yield chunk
     if produced != entry.file_size:
         raise zipfile.BadZipFile
-    return b"".join(chunks)

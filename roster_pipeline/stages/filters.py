@@ -21,7 +21,14 @@ import pyarrow.compute as pc
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
 from roster_pipeline.findings import Outcome, findings_frame
-from roster_pipeline.roster import ENROLLMENT_TYPES, PERSONS, UNTYPED, Attribute, Roster
+from roster_pipeline.roster import (
+    ENROLLMENT_TYPES,
+    PERSONS,
+    UNTYPED,
+    Attribute,
+    Roster,
+    list_elements,
+)
 
 Condition = Literal[
     "contains_text",
@@ -169,15 +176,6 @@ def _exploded(frame: pd.DataFrame, attribute: str) -> pd.DataFrame:
     """One row for each element of a list attribute; columns source_id and the attribute."""
     ids, elements = list_elements(frame[attribute])
     return pd.DataFrame({"source_id": frame["source_id"].iloc[ids].array, attribute: elements})
-
-
-def list_elements(values: pd.Series[str]) -> tuple[np.ndarray, pd.arrays.ArrowExtensionArray]:
-    """The elements of a list attribute: for each, the position of its record, and its text."""
-    lists = pc.split_pattern(pa.array(values, pa.string()), ",")
-    if isinstance(lists, pa.ChunkedArray):
-        lists = lists.combine_chunks()
-    positions = pc.list_parent_indices(lists).to_numpy()
-    return positions, pd.arrays.ArrowExtensionArray(pc.list_flatten(lists))
 
 
 def _holds(

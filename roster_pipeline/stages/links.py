@@ -24,9 +24,9 @@ from roster_pipeline.roster import (
     EnrollmentType,
     Roster,
     first_element,
+    list_elements,
     lookup,
 )
-from roster_pipeline.stages.filters import list_elements
 
 
 def link_records(

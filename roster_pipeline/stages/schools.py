@@ -19,8 +19,15 @@ import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict
 
 from roster_pipeline.findings import Outcome, concat_findings, findings_frame, tell
-from roster_pipeline.roster import ENROLLMENT_TYPES, INTEGER, TEXT, Roster, empty_texts
-from roster_pipeline.stages.filters import carry_over, list_elements
+from roster_pipeline.roster import (
+    ENROLLMENT_TYPES,
+    INTEGER,
+    TEXT,
+    Roster,
+    empty_texts,
+    list_elements,
+)
+from roster_pipeline.stages.filters import carry_over
 
 How = Literal["known", "identifier", "name", "new", "manual", "ignored", "pending"]
 BY_ITSELF: tuple[How, ...] = ("known", "identifier", "name", "new")

@@ -7,11 +7,11 @@ import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 import pandas as pd
 import pyarrow as pa
-from sqlalchemy import Connection, Engine, delete, func, insert, select, update
+from sqlalchemy import Connection, Engine, Select, case, delete, func, insert, select, update
 
 from roster_pipeline.findings import FINDING_COLUMNS
 from roster_pipeline.stages.plan import CHANGE_COLUMNS
@@ -42,6 +42,8 @@ WRITTEN = ("added", "updated", "restored")
 """Outcomes that are `unchanged` when the same files come again."""
 GONE = ("removed", "deleted")
 """Outcomes that do not happen a second time."""
+UNEXAMINED: tuple[Status, ...] = ("running", "refused", "failed")
+"""With these not every stage has seen the delivery."""
 _SETTLED: tuple[Status, ...] = ("imported", "unchanged", *WAITING)
 """With these a newer delivery has its own place, and an older one that waits has none any more."""
 
@@ -254,6 +256,52 @@ def record_findings(conn: Connection, import_id: int, findings: pd.DataFrame) ->
     bulk.load(conn, tables.findings, rows, {"import_id": import_id})
 
 
+def import_of_run(conn: Connection, run_id: str) -> Import | None:
+    """The import that a run opened or continued, None when it came to none."""
+    statement = select(tables.imports).where(tables.imports.c.run_id == run_id)
+    row = conn.execute(statement.order_by(tables.imports.c.id.desc()).limit(1)).one_or_none()
+    return None if row is None else Import(*row)
+
+
+def last_ended(conn: Connection, district_id: str) -> Import | None:
+    """The district's import that ended last, whatever its number; None when none has. One that
+    another took the place of is not it."""
+    table = tables.imports
+    statement = (
+        select(table)
+        .where(
+            table.c.district_id == district_id,
+            table.c.finished_at.is_not(None),
+            table.c.status != "superseded",
+        )
+        .order_by(table.c.finished_at.desc(), table.c.id.desc())
+        .limit(1)
+    )
+    row = conn.execute(statement).one_or_none()
+    return None if row is None else Import(*row)
+
+
+def examined_before(conn: Connection, imported: Import) -> Import | None:
+    """The import of the district before this one whose delivery was looked at whole, so that
+    their findings can be compared; no preview and no undo. None when there is none."""
+    table = tables.imports
+    statement = (
+        select(table)
+        .where(
+            table.c.district_id == imported.district_id,
+            table.c.id < imported.id,
+            table.c.app != UNDO,
+            table.c.preview.is_(False),
+            table.c.status.not_in(UNEXAMINED),
+            table.c.effective_hash.is_not(None),
+        )
+        .order_by(table.c.id.desc())
+        .limit(1)
+    )
+    row = conn.execute(statement).one_or_none()
+    return None if row is None else Import(*row)
+
+
 def last_accepted(conn: Connection, district_id: str) -> Import | None:
     """The district's last import that was merged; None before the first."""
     statement = (
@@ -318,8 +366,27 @@ def in_effect(conn: Connection, district_id: str, import_id: int) -> set[int]:
     return found
 
 
-def imports(conn: Connection, district_id: str | None = None, limit: int = 50) -> list[Import]:
-    """The last imports, of one district or of all, newest first."""
+def returnable_states(conn: Connection, district_id: str) -> set[int]:
+    """The imports whose state a district's roster has, or can be given back by an undo: of each
+    import that can be undone, what `state_before` says."""
+    table = tables.imports
+    statement = (
+        select(table.c.id, table.c.app, table.c.status, table.c.state_of)
+        .where(table.c.district_id == district_id, table.c.status.in_(MERGED))
+        .order_by(table.c.id)
+    )
+    states, state = set[int](), None
+    for row in conn.execute(statement):
+        if row.status == "imported" and state is not None:
+            states.add(state)
+        state = row.state_of if row.app == UNDO else row.id
+    return states if state is None else {*states, state}
+
+
+def imports(
+    conn: Connection, district_id: str | None = None, limit: int | None = 50
+) -> list[Import]:
+    """The last imports, of one district or of all, newest first; without a limit all of them."""
     statement = select(tables.imports).order_by(tables.imports.c.id.desc()).limit(limit)
     if district_id is not None:
         statement = statement.where(tables.imports.c.district_id == district_id)
@@ -388,37 +455,48 @@ def findings(
     code: str | None = None,
     school: str | None = None,
     source_id: str | None = None,
+    stage: str | None = None,
+    columns: Sequence[str] = FINDING_COLUMNS,
 ) -> pd.DataFrame:
-    """What the import found, in the order it was recorded, narrowed as asked. Columns:
+    """What the import found, in the order it was recorded, narrowed as asked. Columns: these of
     FINDING_COLUMNS."""
     table = tables.findings
-    types: dict[str, pa.DataType] = {
-        name: pa.int64() if name == "row" else pa.string() for name in FINDING_COLUMNS
-    }
-    statement = select(*(table.c[name] for name in types)).where(table.c.import_id == import_id)
+    statement = select(*(table.c[name] for name in columns)).where(table.c.import_id == import_id)
     wanted = {
         "enrollment_type": enrollment_type,
         "severity": severity,
         "code": code,
         "school": school,
         "source_id": source_id,
+        "stage": stage,
     }
     for name, value in wanted.items():
         if value is not None:
             statement = statement.where(table.c[name] == value)
-    return bulk.to_frame(bulk.fetch(conn, statement.order_by(table.c.id), types))
+    return _fetch_findings(conn, statement.order_by(table.c.id), columns)
+
+
+def _fetch_findings(
+    conn: Connection, statement: Select[*tuple[Any, ...]], columns: Sequence[str]
+) -> pd.DataFrame:
+    types: dict[str, pa.DataType] = {
+        name: pa.int64() if name == "row" else pa.string() for name in columns
+    }
+    return bulk.to_frame(bulk.fetch(conn, statement, types))
+
+
+_COUNTED: dict[str, pa.DataType] = {
+    "code": pa.string(),
+    "severity": pa.string(),
+    "enrollment_type": pa.string(),
+    "findings": pa.int64(),
+}
 
 
 def finding_counts(conn: Connection, import_id: int) -> pd.DataFrame:
     """How many findings of each kind. Columns: code, severity, enrollment_type, findings; most
     frequent first."""
     table = tables.findings
-    types: dict[str, pa.DataType] = {
-        "code": pa.string(),
-        "severity": pa.string(),
-        "enrollment_type": pa.string(),
-        "findings": pa.int64(),
-    }
     keys = (table.c.code, table.c.severity, table.c.enrollment_type)
     number = func.count()
     statement = (
@@ -427,7 +505,67 @@ def finding_counts(conn: Connection, import_id: int) -> pd.DataFrame:
         .group_by(*keys)
         .order_by(number.desc(), *keys)
     )
-    return bulk.to_frame(bulk.fetch(conn, statement, types))
+    return bulk.to_frame(bulk.fetch(conn, statement, _COUNTED))
+
+
+def new_and_gone(conn: Connection, import_id: int, before: int) -> pd.DataFrame:
+    """How many things an import found that an earlier one had not, and the other way round. Rows
+    do not count, since they move: the same thing is one code, of one record and attribute.
+
+    Columns: code, severity, enrollment_type, new, gone.
+    """
+    new = _only_in(conn, import_id, before).rename(columns={"findings": "new"})
+    gone = _only_in(conn, before, import_id).rename(columns={"findings": "gone"})
+    both = pd.concat([new.assign(gone=0), gone.assign(new=0)], ignore_index=True)
+    keys = ["code", "severity", "enrollment_type"]
+    return both.groupby(keys, dropna=False, sort=False)[["new", "gone"]].sum().reset_index()
+
+
+def _only_in(conn: Connection, import_id: int, other: int) -> pd.DataFrame:
+    table = tables.findings
+    names = ("code", "severity", "enrollment_type", "source_id", "attribute", "file")
+    columns = [table.c[name] for name in names]
+    found, before = (select(*columns).where(table.c.import_id == i) for i in (import_id, other))
+    only = found.except_(before).subquery()
+    keys = [only.c[name] for name in names[:3]]
+    statement = select(*keys, func.count()).group_by(*keys)
+    return bulk.to_frame(bulk.fetch(conn, statement, _COUNTED))
+
+
+def first_findings(conn: Connection, import_id: int, each: int) -> pd.DataFrame:
+    """The first findings of each kind (code, severity, enrollment type), at most `each` of one,
+    in the order in which they were recorded. Columns: FINDING_COLUMNS."""
+    table = tables.findings
+    kind = (table.c.code, table.c.severity, table.c.enrollment_type)
+    place = func.row_number().over(partition_by=kind, order_by=table.c.id).label("place")
+    # Numbered without their texts, which would be sorted along.
+    numbered = select(table.c.id, place).where(table.c.import_id == import_id).subquery()
+    statement = (
+        select(*(table.c[name] for name in FINDING_COLUMNS))
+        .join(numbered, numbered.c.id == table.c.id)
+        .where(numbered.c.place <= each)
+        .order_by(table.c.id)
+    )
+    return _fetch_findings(conn, statement, FINDING_COLUMNS)
+
+
+def rows_with_findings(conn: Connection, import_id: int) -> tuple[int, int]:
+    """How many rows of files were left out, and how many went in with something to tell."""
+    table = tables.findings
+    left_out = func.max(case((table.c.severity == "skipped", 1), else_=0)).label("left_out")
+    rows = (
+        select(left_out)
+        .where(
+            table.c.import_id == import_id,
+            table.c.row.is_not(None),
+            table.c.severity.in_(("skipped", "reported")),
+        )
+        .group_by(table.c.file, table.c.row)
+        .subquery()
+    )
+    statement = select(func.count(), func.coalesce(func.sum(rows.c.left_out), 0)).select_from(rows)
+    told, left_out_rows = conn.execute(statement).one()
+    return int(left_out_rows), int(told) - int(left_out_rows)
 
 
 def reported_records(conn: Connection, import_id: int) -> dict[str, int]:

@@ -160,7 +160,8 @@ class _TypeMerge:
         }
         rows = bulk.as_stored(self.kind, records, "record_hash")
         try:
-            bulk.load(self.conn, self.table, rows, constants)
+            with bulk.indexes_after(self.conn, self.table, rows.num_rows):
+                bulk.load(self.conn, self.table, rows, constants)
         except self.conn.dialect.loaded_dbapi.IntegrityError as error:
             raise MergeMismatch(
                 f"The plan adds a {self.name} that is in {self.table.name} already, or adds one "

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pandas as pd
 import pyarrow as pa
 from sqlalchemy import Connection, and_, func, literal, null, select, union_all
 
 from roster_pipeline.roster import ENROLLMENT_TYPES
 from roster_pipeline.warehouse import bulk
+from roster_pipeline.warehouse.state import FEW
 from roster_pipeline.warehouse.tables import ROSTER_TABLES
 
 
@@ -48,3 +51,24 @@ def overview(conn: Connection, district_id: str) -> pd.DataFrame:
         "records": pa.int64(),
     }
     return bulk.to_frame(bulk.fetch(conn, statement, types))
+
+
+def active_records(conn: Connection, district_id: str, enrollment_type: str) -> int:
+    """How many active records of a type a district has."""
+    table = ROSTER_TABLES[enrollment_type]
+    active = select(func.count()).where(table.c.district_id == district_id, table.c.active)
+    return int(conn.scalar(active) or 0)
+
+
+def people_names(
+    conn: Connection, district_id: str, enrollment_type: str, ids: Sequence[str]
+) -> dict[str, tuple[str | None, str | None]]:
+    """First and last names of people by source id, as far as the warehouse has or had them."""
+    table = ROSTER_TABLES[enrollment_type]
+    names: dict[str, tuple[str | None, str | None]] = {}
+    for start in range(0, len(ids), FEW):
+        statement = select(table.c.source_id, table.c.first_name, table.c.last_name).where(
+            table.c.district_id == district_id, table.c.source_id.in_(ids[start : start + FEW])
+        )
+        names |= {row.source_id: (row.first_name, row.last_name) for row in conn.execute(statement)}
+    return names

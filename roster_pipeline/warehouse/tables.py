@@ -320,6 +320,33 @@ their name, size in bytes and hash, nothing of what is in them. district_id: nul
 logged in. A log of its own, so that who knocks a thousand times does not bury what people did."""
 Index(None, landing_log.c.district_id, landing_log.c.at)
 
+landing_zones = Table(
+    "landing_zones",
+    metadata,
+    Column("district_id", Text, primary_key=True),
+    Column("files", OBJECT),
+    Column("looked_at", UtcDateTime),
+    Column("content", Text),
+    Column("fault", Text),
+    Column("header_only", OBJECT),
+    Column("arrived_at", UtcDateTime),
+    Column("trouble", Text),
+    Column("trouble_says", Text),
+    Column("trouble_since", UtcDateTime),
+    Column("settled_until", UtcDateTime),
+    Column("settled_schedule", Text),
+    Column("settled_by", UtcDateTime),
+    Column("taken", Text),
+    Column("taken_import_id", Integer),
+    Column("taken_at", UtcDateTime),
+)
+"""What was seen in each landing zone, so that the next look can tell what is new: `files` and since
+when, `content` (bound to it; or the `fault` for which it is not whole) and `header_only` of the
+delivery, when a file last came (`arrived_at`), and the `trouble` there is with the server, such as
+unreachable. settled_until, settled_schedule, settled_by: up to which slot of which schedule is
+decided, and by which evaluation. taken: the content that an import last took, whatever became of
+it."""
+
 outbox = Table(
     "outbox",
     metadata,

@@ -17,6 +17,8 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from roster_pipeline.cli.guard import POLICY_VIOLATION, Guard
 
 OWN = "http://127.0.0.1:3000"
+PUBLIC = "https://roster.example"
+"""The address of a proxy in front of it."""
 EVIL = "https://evil.example"
 MUTATION = {"query": 'mutation { terminateRun(runId: "1") { __typename } }'}
 
@@ -40,7 +42,7 @@ def ui() -> Iterator[TestClient]:
             Route("/{path:path}", _page, methods=["GET", "POST", "DELETE"]),
         ]
     )
-    guarded = Guard(app, hosts=["127.0.0.1:3000", "localhost:3000"])
+    guarded = Guard(app, [OWN, "http://localhost:3000", PUBLIC])
     with TestClient(guarded, base_url=OWN) as client:
         yield client
 
@@ -51,7 +53,15 @@ def test_the_pages_open_under_the_uis_own_addresses(ui: TestClient, address: str
 
 
 @pytest.mark.parametrize(
-    "host", ["evil.example:3000", "127.0.0.1:3001", "127.0.0.1", "localhost.evil.example:3000", ""]
+    "host",
+    [
+        "evil.example:3000",
+        "roster.example:3000",
+        "127.0.0.1:3001",
+        "127.0.0.1",
+        "localhost.evil.example:3000",
+        "",
+    ],
 )
 def test_another_host_is_refused_and_told_the_right_address(ui: TestClient, host: str) -> None:
     answer = ui.get("/runs", headers={"Host": host})
@@ -60,7 +70,8 @@ def test_another_host_is_refused_and_told_the_right_address(ui: TestClient, host
 
 
 @pytest.mark.parametrize(
-    "origin", [EVIL, "null", "http://localhost:3001", "https://127.0.0.1:3000", ""]
+    "origin",
+    [EVIL, "null", "http://localhost:3001", "https://127.0.0.1:3000", "http://roster.example", ""],
 )
 def test_another_sites_page_cannot_post(ui: TestClient, origin: str) -> None:
     answer = ui.post("/graphql", json=MUTATION, headers={"Origin": origin})
@@ -68,9 +79,23 @@ def test_another_sites_page_cannot_post(ui: TestClient, origin: str) -> None:
     assert "reached" not in answer.text
 
 
-@pytest.mark.parametrize("origin", [OWN, "http://localhost:3000"])
+@pytest.mark.parametrize("origin", [OWN, "http://localhost:3000", PUBLIC])
 def test_the_uis_own_page_can_post_json(ui: TestClient, origin: str) -> None:
     assert ui.post("/graphql", json=MUTATION, headers={"Origin": origin}).text == "reached by POST"
+
+
+def test_behind_a_proxy_the_page_opens_under_the_proxys_address(ui: TestClient) -> None:
+    headers = {"Host": "roster.example", "Origin": PUBLIC}
+    assert ui.post("/graphql", json=MUTATION, headers=headers).text == "reached by POST"
+
+
+@pytest.mark.parametrize("headers", [{"Host": "evil.example"}, {"Origin": EVIL}])
+def test_a_mutation_by_get_from_another_site_is_refused(
+    ui: TestClient, headers: dict[str, str]
+) -> None:
+    answer = ui.get("/graphql", params=MUTATION, headers=headers)
+    assert answer.status_code == 403
+    assert "reached" not in answer.text
 
 
 def test_a_program_on_the_machine_can_post_json(ui: TestClient) -> None:

@@ -1,44 +1,64 @@
-"""`roster ui` serves Dagster behind the guard and ends all it started."""
+"""`roster ui` serves Dagster behind the guard and ends all it started; a read-only one has no way
+to change anything."""
 
 import json
 import os
-import re
 import signal
 import socket
-import subprocess
-import sys
 import time
-import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
+import dagster as dg
 import pytest
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
+from websockets.typing import Origin, Subprotocol
 
-from roster_pipeline.cli.ui import UiError, allowed_hosts, serve_ui
+from roster_pipeline.cli.ui import UiError, UiOptions, allowed_addresses, serve_ui
 from roster_pipeline.definitions import defs
 from roster_pipeline.oneroster.writer import write_package
 from roster_pipeline.sample import make_district
 from roster_pipeline.settings import load_settings
 from roster_pipeline_tests.conftest import Roster
+from roster_pipeline_tests.serving import (
+    LAUNCH,
+    Served,
+    alive,
+    answer,
+    children,
+    command_line,
+    launch_params,
+    serving,
+)
+
+LOCAL = ["http://127.0.0.1:3000", "http://localhost:3000"]
 
 
 @pytest.mark.parametrize(
-    ("host", "port", "expected"),
+    ("host", "port", "url", "expected"),
     [
-        ("127.0.0.1", 3000, ["127.0.0.1:3000", "localhost:3000"]),
-        ("0.0.0.0", 3000, ["127.0.0.1:3000", "localhost:3000"]),
-        ("roster.lan", 3000, ["roster.lan:3000", "127.0.0.1:3000", "localhost:3000"]),
-        ("::1", 3000, ["127.0.0.1:3000", "localhost:3000", "[::1]:3000"]),
-        ("127.0.0.1", 80, ["127.0.0.1:80", "localhost:80", "127.0.0.1", "localhost"]),
+        ("127.0.0.1", 3000, None, LOCAL),
+        ("0.0.0.0", 3000, None, LOCAL),
+        ("roster.lan", 3000, None, ["http://roster.lan:3000", *LOCAL]),
+        ("::1", 3000, None, [*LOCAL, "http://[::1]:3000"]),
+        ("127.0.0.1", 80, None, ["http://127.0.0.1", "http://localhost"]),
+        ("0.0.0.0", 3000, "https://Roster.example/", ["https://roster.example", *LOCAL]),
+        ("0.0.0.0", 3000, "https://roster.example:443", ["https://roster.example", *LOCAL]),
+        ("0.0.0.0", 3000, "http://[fd00::1]:8080", ["http://[fd00::1]:8080", *LOCAL]),
+        ("127.0.0.1", 3000, "http://127.0.0.1:8080", LOCAL),
     ],
 )
-def test_the_ui_answers_to_the_names_of_where_it_listens(
-    host: str, port: int, expected: list[str]
+def test_the_ui_answers_to_the_addresses_of_where_it_listens_and_of_its_proxy(
+    host: str, port: int, url: str | None, expected: list[str]
 ) -> None:
-    assert allowed_hosts(host, port) == expected
+    assert allowed_addresses(host, port, url) == expected
+
+
+@pytest.mark.parametrize("url", ["roster.example", "https://roster.example/ui", "https://a@b"])
+def test_an_address_under_which_the_ui_cannot_be_served_is_refused(url: str) -> None:
+    with pytest.raises(UiError, match=r"ROSTER_UI_URL is .* https://roster.example.org"):
+        allowed_addresses("127.0.0.1", 3000, url)
 
 
 def test_a_port_that_is_taken_is_told_with_what_to_do(
@@ -49,128 +69,103 @@ def test_a_port_that_is_taken_is_told_with_what_to_do(
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         with pytest.raises(UiError, match=f"Port {port} is taken.*--port"):
-            serve_ui(load_settings({"ROSTER_HOME": str(tmp_path)}), port=port)
-
-
-def _answer(request: urllib.request.Request) -> tuple[int, str]:
-    try:
-        with urllib.request.urlopen(request, timeout=60) as response:
-            return response.status, response.read().decode()
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, error.read().decode()
-
-
-def _children(pid: int) -> set[int]:
-    found = subprocess.run(["ps", "-eo", "pid=,ppid="], capture_output=True, text=True, check=True)
-    pairs = [tuple(map(int, line.split())) for line in found.stdout.splitlines()]
-    children = {child for child, parent in pairs if parent == pid}
-    return children.union(*(_children(child) for child in children)) if children else children
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
-
-
-@contextmanager
-def _serving(home: Path) -> Iterator[tuple[str, subprocess.Popen[bytes], Path]]:
-    """A UI on a free port: its address, its process, and what it says. All ends with the block."""
-    code = (
-        "from roster_pipeline.cli.ui import serve_ui\n"
-        "from roster_pipeline.settings import load_settings\n"
-        "serve_ui(load_settings(), port=0)\n"
-    )
-    env = {**os.environ, "ROSTER_HOME": str(home)}
-    for variable in ("DAGSTER_HOME", "ROSTER_WAREHOUSE_URL", "ROSTER_EXPECTATIONS"):
-        env.pop(variable, None)
-    log = home / "log"
-    with log.open("w") as stream:
-        process = subprocess.Popen([sys.executable, "-c", code], env=env, stderr=stream)
-    children: set[int] = set()
-    try:
-        _wait_for(lambda: "Dagster UI: " in log.read_text(), process, log)
-        found = re.search(r"Dagster UI: (http://\S+)", log.read_text())
-        assert found is not None
-        children = _children(process.pid)
-        yield found[1], process, log
-    finally:
-        process.kill()
-        for pid in children | _children(process.pid):
-            if _alive(pid):
-                os.kill(pid, signal.SIGKILL)
-
-
-def _wait_for(there: Callable[[], bool], process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + 120
-    while not there():
-        assert process.poll() is None, log.read_text()
-        assert time.monotonic() < deadline, log.read_text()
-        time.sleep(0.2)
-
-
-def _graphql(address: str, query: str, **variables: object) -> Any:
-    body = json.dumps({"query": query, "variables": variables}).encode()
-    headers = {"Content-Type": "application/json"}
-    code, text = _answer(urllib.request.Request(f"{address}/graphql", body, headers))
-    assert code == 200, text
-    return json.loads(text)["data"]
+            serve_ui(load_settings({"ROSTER_HOME": str(tmp_path)}), UiOptions(port=port))
 
 
 @pytest.mark.slow
-def test_the_ui_starts_guarded_and_ends_with_all_its_children(tmp_path: Path) -> None:
-    with _serving(tmp_path) as (address, process, log):
-        query = json.dumps({"query": "{ version }"}).encode()
-        headers = {"Content-Type": "application/json"}
-        own = urllib.request.Request(f"{address}/graphql", query, headers)
-        foreign = urllib.request.Request(
-            f"{address}/graphql", query, {**headers, "Origin": "https://evil.example"}
-        )
-        by_get = urllib.request.Request(f"{address}/graphql?query={{version}}")
-        assert _answer(own)[0] == 200
-        assert '"version"' in _answer(own)[1]
-        assert _answer(foreign)[0] == 403
-        assert _answer(by_get)[0] == 405
-        children = _children(process.pid)
-        assert len(children) >= 2  # the daemon and the code server
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 0, log.read_text()
-        assert "Traceback" not in log.read_text()
+def test_the_ui_starts_guarded_and_ends_with_all_its_children(home: Path) -> None:
+    with serving(home) as ui:
+        query = {"query": "{ version }"}
+        mutation = f"{ui.address}/graphql?query=mutation{{setNuxSeen}}"
+        plain = {"Content-Type": "text/plain"}
+        assert '"version"' in answer(ui.request("/graphql", query))[1]
+        assert answer(ui.request("/graphql", query, Origin="https://evil.example"))[0] == 403
+        for headers in ({"Host": "evil.example"}, {"Origin": "https://evil.example"}):
+            assert answer(urllib.request.Request(mutation, headers=headers))[0] == 403
+        assert answer(urllib.request.Request(mutation))[0] == 405
+        assert answer(ui.request("/graphql", query, **plain))[0] == 415
+        assert said_over_a_socket(ui, "query { version }") == "error"
+        with pytest.raises(InvalidStatus, match="403"):
+            said_over_a_socket(ui, "query { version }", origin="https://evil.example")
+        started = children(ui.process.pid)
+        assert len(started) >= 2  # the daemon and the code server
+        ui.process.send_signal(signal.SIGTERM)
+        assert ui.process.wait(60) == 0, ui.log.read_text()
+        assert "Traceback" not in ui.log.read_text()
         deadline = time.monotonic() + 30
-        while alive := {pid for pid in children if _alive(pid)}:
-            assert time.monotonic() < deadline, f"still there: {alive}"
+        while left := {pid for pid in started if alive(pid)}:
+            assert time.monotonic() < deadline, f"still there: {left}"
             time.sleep(0.2)
+
+
+def said_over_a_socket(ui: Served, query: str, origin: str | None = None) -> str:
+    """What the UI's socket says to an operation after it has said that it is connected."""
+    address = ui.address.replace("http:", "ws:") + "/graphql"
+    with connect(
+        address, origin=Origin(origin or ui.address), subprotocols=[Subprotocol("graphql-ws")]
+    ) as socket:
+        socket.send(json.dumps({"type": "connection_init"}))
+        assert json.loads(socket.recv(60))["type"] == "connection_ack"
+        socket.send(json.dumps({"type": "start", "id": "1", "payload": {"query": query}}))
+        said = json.loads(socket.recv(60))
+        return str(said["type"])
+
+
+@pytest.mark.slow
+def test_a_read_only_ui_shows_all_and_can_change_nothing(home: Path, roster: Roster) -> None:
+    """Guards against what Dagster's own read-only mode lets through or looks at first."""
+    assert roster("district", "add", "oak", "--name", "Oak").code == 0
+    write_package(home / "landing" / "oak" / "OneRoster.zip", make_district(300))
+    assert roster("import", "oak").code == 0
+    with serving(home, "--read-only") as ui:
+        runs = "{ runsOrError { ... on Runs { results { runId status } } } }"
+        before = ui.graphql(runs)
+        (run,) = before["runsOrError"]["results"]
+        assert run["status"] == "SUCCESS"
+        assert ui.graphql("{ __schema { mutationType { name } } }")["__schema"] == {
+            "mutationType": None
+        }
+        add = (
+            'mutation { addDynamicPartition(partitionsDefName: "district", partitionKey: "elm", '
+            'repositorySelector: {repositoryName: "__repository__", '
+            'repositoryLocationName: "roster_pipeline.definitions"}) { __typename } }'
+        )
+        for query, variables in (
+            (LAUNCH, {"p": launch_params("import_roster", "oak")}),
+            (add, {}),
+            ("mutation { setNuxSeen }", {}),
+            (f'mutation {{ deleteRun(runId: "{run["runId"]}") {{ __typename }} }}', {}),
+            (f'mutation {{ terminateRun(runId: "{run["runId"]}") {{ __typename }} }}', {}),
+        ):
+            said = answer(ui.request("/graphql", {"query": query, "variables": variables}))
+            assert "not configured to execute mutation" in said[1], query
+            assert json.loads(said[1])["data"] is None
+        assert said_over_a_socket(ui, "mutation { setNuxSeen }") == "error"
+        logs = f'subscription {{ pipelineRunLogs(runId: "{run["runId"]}") {{ __typename }} }}'
+        assert said_over_a_socket(ui, logs) == "data"
+        for what in ("materialization", "observation", "check"):
+            body = {"partition": "oak", "check_name": "counts_add_up", "passed": True}
+            path = f"/report_asset_{what}/sync_plan"
+            assert answer(ui.request(path, body))[0] == 401
+        assert ui.graphql(runs) == before
+        assert not [p for p in children(ui.process.pid) if "dagster._daemon" in command_line(p)]
+    with dg.DagsterInstance.from_config(str(home / "dagster")) as instance:
+        assert instance.get_dynamic_partitions("district") == ["oak"]
 
 
 @pytest.mark.slow
 def test_all_assets_of_a_district_are_materialised_from_the_ui(home: Path, roster: Roster) -> None:
     assert roster("district", "add", "oak", "--name", "Oak").code == 0
     write_package(home / "landing" / "oak" / "OneRoster.zip", make_district(300))
-    keys = [key.path for key in defs.resolve_asset_graph().get_all_asset_keys()]
-    launch = (
-        "mutation($p: ExecutionParams!) { launchPipelineExecution(executionParams: $p) "
-        "{ ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }"
-    )
+    keys = [{"path": key.path} for key in defs.resolve_asset_graph().get_all_asset_keys()]
     run = "query($id: ID!) { runOrError(runId: $id) { ... on Run { status } } }"
-    with _serving(home) as (address, process, log):
-        chosen = {
-            "selector": {
-                "repositoryLocationName": "roster_pipeline.definitions",
-                "repositoryName": "__repository__",
-                "pipelineName": "__ASSET_JOB",
-                "assetSelection": [{"path": path} for path in keys],
-            },
-            "executionMetadata": {"tags": [{"key": "dagster/partition", "value": "oak"}]},
-        }
-        launched = _graphql(address, launch, p=chosen)["launchPipelineExecution"]
-        run_id = launched["run"]["runId"]
+    with serving(home) as ui:
+        chosen = launch_params("__ASSET_JOB", "oak", assetSelection=keys)
+        run_id = ui.graphql(LAUNCH, p=chosen)["launchPipelineExecution"]["run"]["runId"]
 
         def status() -> str:
-            return str(_graphql(address, run, id=run_id)["runOrError"]["status"])
+            return str(ui.graphql(run, id=run_id)["runOrError"]["status"])
 
-        _wait_for(lambda: status() in ("SUCCESS", "FAILURE", "CANCELED"), process, log)
+        ui.wait_for(lambda: status() in ("SUCCESS", "FAILURE", "CANCELED"))
         assert status() == "SUCCESS"
     assert roster("show", "1", "--format", "json").json()["counts"]["student"]["added"] == 300

@@ -34,8 +34,10 @@ def test_the_asset_graph_is_the_way_of_the_data() -> None:
         for key in graph.get_all_asset_keys()
         for parent in graph.get(key).parent_keys
     }
-    tables = {("sync_plan", f"warehouse/{t.table}") for t in ENROLLMENT_TYPES.values()}
-    assert arrows == set(pairwise(WAY)) | tables
+    tables = [f"warehouse/{t.table}" for t in ENROLLMENT_TYPES.values()]
+    merge = {("sync_plan", table) for table in tables}
+    views = {(table, view) for table in tables for view in ("data_quality", "overview")}
+    assert arrows == set(pairwise(WAY)) | merge | views
 
 
 def test_every_asset_says_what_it_is_who_owns_it_and_is_partitioned_by_district() -> None:
@@ -45,8 +47,21 @@ def test_every_asset_says_what_it_is_who_owns_it_and_is_partitioned_by_district(
         assert node.description, key
         assert node.owners, key
         assert node.kinds, key
-        assert node.group_name == "import"
+        of_views = key.to_user_string() in ("data_quality", "overview")
+        assert node.group_name == ("reports" if of_views else "import")
         assert isinstance(node.partitions_def, dg.DynamicPartitionsDefinition)
+
+
+def test_every_asset_of_an_import_has_a_check_and_none_has_more_than_ten() -> None:
+    graph = defs.resolve_asset_graph()
+    for key in graph.get_all_asset_keys():
+        if graph.get(key).group_name == "import":
+            assert 1 <= len(graph.get(key).check_keys) <= 10, key
+
+
+def test_an_import_renews_the_views_without_steps_of_its_own() -> None:
+    keys = defs.resolve_job_def("import_roster").asset_layer.executable_asset_keys
+    assert {key.path[0] for key in keys} == {*WAY, "warehouse"}
 
 
 def test_loading_the_definitions_does_not_import_great_expectations() -> None:

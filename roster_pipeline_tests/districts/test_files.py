@@ -18,6 +18,7 @@ from roster_pipeline.districts.files import (
     add_district,
     district_ids,
     load_district,
+    load_districts,
 )
 from roster_pipeline.districts.settings import DistrictSettings, settings_hash
 from roster_pipeline.stages.data_requirements import Suites
@@ -290,3 +291,33 @@ filters: [{student: {state_id: {is_not_empty: }}}]
 def test_yaml_cannot_make_objects(tmp_path: Path) -> None:
     (mistake,) = mistakes(tmp_path, "name: !!python/object/apply:os.system ['true']\n")
     assert "constructor" in mistake.found
+
+
+def test_all_districts_are_read_and_those_with_mistakes_say_so(tmp_path: Path) -> None:
+    add_district(tmp_path, "oak", "Oak County", "UTC")
+    (tmp_path / "elm.yaml").write_text("nam: Elm\n")
+    known = load_districts(tmp_path)
+    assert list(known) == ["elm", "oak"]
+    assert isinstance(known["elm"], DistrictFileError)
+    assert isinstance(known["oak"], DistrictSettings) and known["oak"].name == "Oak County"
+
+
+def test_only_a_file_that_changed_is_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_district(tmp_path, "oak", "Oak County", "UTC")
+    add_district(tmp_path, "elm", "Elm", "UTC")
+    load_districts(tmp_path)
+    read: list[str] = []
+
+    def load(folder: Path, district_id: str) -> DistrictSettings:
+        read.append(district_id)
+        return load_district(folder, district_id)
+
+    monkeypatch.setattr("roster_pipeline.districts.files.load_district", load)
+    (tmp_path / "elm.yaml").write_text("name: Elm Valley\n")
+    known = load_districts(tmp_path)
+    assert read == ["elm"]
+    assert isinstance(known["elm"], DistrictSettings) and known["elm"].name == "Elm Valley"
+    (tmp_path / "elm.yaml").unlink()
+    assert list(load_districts(tmp_path)) == ["oak"]

@@ -61,6 +61,7 @@ WITHOUT_EFFECT: dict[str, Any] = {
     "hold": {"delete_percent": 1},
     "schedule": {"when": "daily", "at": "02:00"},
     "notifications": {"alerts": ["it@oak.example"]},
+    "reports": {"show_names": True},
 }
 """What says nothing about what an import makes of a delivery."""
 
@@ -164,6 +165,45 @@ def test_a_section_that_cannot_be_meant_is_refused(sections: dict[str, Any]) -> 
         district(**sections)
 
 
+ED25519 = "AAAAC3NzaC1lZDI1NTE5AAAAIJBtGcHomXlC63hrAO/Y6dfV/TFQs0s/+eVNCKWTXMJk"
+
+
+def own_server(host_key: str) -> DistrictSettings:
+    server = {"host": "h", "username": "u", "password_env": "P", "host_key": host_key}
+    return district(apps={"sftp": {"server": server}})
+
+
+@pytest.mark.parametrize(
+    "host_key",
+    [
+        f"ssh-ed25519 {ED25519}",
+        f"ssh-ed25519 {ED25519} root@sftp.oak.example",
+        f"SHA256:{'A' * 43}",
+        f"SHA256:{'A' * 43}=",
+    ],
+)
+def test_a_server_is_pinned_by_its_public_key_or_its_fingerprint(host_key: str) -> None:
+    own_server(host_key)
+
+
+@pytest.mark.parametrize(
+    "host_key",
+    [
+        "",
+        "ssh-ed25519",
+        "ssh-ed25519 AAAA",
+        f"ssh-rsa {ED25519}",
+        f"ssh-ed25519 {ED25519[:-5]}!",
+        f"sftp.oak.example ssh-ed25519 {ED25519}",
+        "SHA256:AAAA",
+        "MD5:16:27:ac:a5:76:28:2d:36:63:1b:56:4d:eb:df:a6:48",
+    ],
+)
+def test_what_cannot_be_a_host_key_is_refused_with_what_can(host_key: str) -> None:
+    with pytest.raises(ValidationError, match="allowed: the server's public key"):
+        own_server(host_key)
+
+
 def test_the_design_s_whole_file_is_read() -> None:
     settings = district(
         apps={
@@ -172,7 +212,7 @@ def test_the_design_s_whole_file_is_read() -> None:
                     "host": "sftp.oak.example",
                     "username": "roster",
                     "private_key_file": "/etc/roster/oak",
-                    "host_key": "ssh-ed25519 AAAA",
+                    "host_key": f"SHA256:{'A' * 43}",
                 },
                 "trigger": ["schedule"],
             }

@@ -120,6 +120,25 @@ def test_the_last_accepted_import_is_the_last_that_was_merged(warehouse: Engine)
         assert ledger.last_accepted(conn, "shelbyville") is None
 
 
+def test_the_states_an_undo_can_give_back_are_those_before_each_import_that_can_be_undone(
+    warehouse: Engine,
+) -> None:
+    statuses: list[ledger.Status] = ["imported", "held", "undone", "undone"]
+    for status in statuses:
+        import_id = start(warehouse)
+        with warehouse.begin() as conn:
+            ledger.finish_import(conn, import_id, status, MONDAY)
+    undo_id = ledger.start_import(warehouse, DISTRICT, ledger.UNDO, None, False, "", MONDAY)
+    with warehouse.begin() as conn:
+        ledger._update(conn, undo_id, state_of=1)
+        ledger.finish_import(conn, undo_id, "imported", MONDAY)
+    with reading(warehouse) as conn:
+        # Now it is 1; undoing the undo gives back what 4 had made; before 1 there was nothing.
+        assert ledger.returnable_states(conn, DISTRICT) == {1, 4}
+        assert ledger.state_before(conn, DISTRICT, undo_id) == 4
+        assert ledger.returnable_states(conn, "shelbyville") == set()
+
+
 def test_imports_are_listed_newest_first(warehouse: Engine) -> None:
     for district in (DISTRICT, "shelbyville", DISTRICT):
         start(warehouse, district)

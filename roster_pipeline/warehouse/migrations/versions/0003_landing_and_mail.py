@@ -1,4 +1,4 @@
-"""The landing zone's accounts and log, and the outbox.
+"""The landing zones' accounts, log and state, and the outbox.
 
 Revision ID: 0003
 """
@@ -16,7 +16,7 @@ LIST = sa.JSON().with_variant(JSONB(), "postgresql")
 
 
 def upgrade() -> None:
-    """Add the three tables."""
+    """Add the four tables."""
     op.create_table(
         "landing_accounts",
         sa.Column("district_id", sa.Text(), nullable=False),
@@ -42,6 +42,26 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_landing_log"),
     )
     op.create_index("ix_landing_log_district_id_at", "landing_log", ["district_id", "at"])
+    op.create_table(
+        "landing_zones",
+        sa.Column("district_id", sa.Text(), nullable=False),
+        sa.Column("files", sa.JSON()),
+        sa.Column("looked_at", MOMENT),
+        sa.Column("content", sa.Text()),
+        sa.Column("fault", sa.Text()),
+        sa.Column("header_only", sa.JSON()),
+        sa.Column("arrived_at", MOMENT),
+        sa.Column("trouble", sa.Text()),
+        sa.Column("trouble_says", sa.Text()),
+        sa.Column("trouble_since", MOMENT),
+        sa.Column("settled_until", MOMENT),
+        sa.Column("settled_schedule", sa.Text()),
+        sa.Column("settled_by", MOMENT),
+        sa.Column("taken", sa.Text()),
+        sa.Column("taken_import_id", sa.Integer()),
+        sa.Column("taken_at", MOMENT),
+        sa.PrimaryKeyConstraint("district_id", name="pk_landing_zones"),
+    )
     op.create_table(
         "outbox",
         sa.Column("id", SERIAL, nullable=False),
