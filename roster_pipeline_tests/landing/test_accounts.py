@@ -333,6 +333,7 @@ class TestPublicKeys:
             b"ssh-rsa " + ED25519.export_public_key().split()[1],
             "ssh-ed25519 ÄÖÜ".encode(),
         ],
+        ids=map(str, range(12)),  # the keys are others in each process
     )
     def test_what_is_no_key_is_refused(self, content: bytes) -> None:
         with pytest.raises(AccountError, match=r"no public key we can read|hand in one key"):

@@ -562,6 +562,7 @@ class TestForeignServers:
             (HOST_KEYS[2].export_private_key("pkcs8-pem", passphrase="abc"), "has a passphrase"),
             (asyncssh.generate_private_key("ssh-ed448").export_private_key(), "no private key"),
         ],
+        ids=["absent", "text", "public", "passphrase", "passphrase in PKCS 8", "ed448"],
     )
     def test_a_key_file_that_cannot_be_used_is_told(
         self, tmp_path: Path, content: bytes | None, says: str
