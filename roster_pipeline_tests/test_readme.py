@@ -13,7 +13,10 @@ import pytest
 from roster_pipeline.cli.main import app
 from roster_pipeline.oneroster.writer import write_package
 from roster_pipeline.sample import make_district
+from roster_pipeline.settings import load_settings
+from roster_pipeline.warehouse.database import open_warehouse
 from roster_pipeline_tests.conftest import Roster
+from roster_pipeline_tests.landing.zone import Zone, running
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -73,6 +76,23 @@ def test_the_steps_with_a_district_of_ones_own_run_as_written(
     assert len(others) == 5
     for command in others:
         run(command)
+
+
+def test_the_steps_of_the_landing_zone_run_as_written(
+    roster: Roster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    account, serve, *others = block_with("roster landing account")
+    assert roster("district", "add", "oak", "--name", "Oak").code == 0
+    assert "Password" in roster(*shlex.split(account)[1:]).out
+    assert shlex.split(serve)[1:] == ["landing", "serve"]
+    assert len(others) == 2
+    settings = load_settings()
+    engine = open_warehouse(settings.warehouse_url)
+    with running(Zone(settings, engine, tmp_path / "no key", tmp_path)) as zone:
+        monkeypatch.setenv("ROSTER_LANDING_PORT", str(zone.port))
+        for command in others:
+            said = roster(*shlex.split(command)[1:])
+            assert said.code == 0, (command, said.err)
 
 
 def test_every_command_the_readme_names_exists() -> None:
