@@ -78,6 +78,8 @@ def serve_ui(settings: Settings, options: UiOptions) -> None:
         listener = stack.enter_context(_listen(options.host, options.port))
         port = listener.getsockname()[1]
         addresses = allowed_addresses(options.host, port, options.url)
+        # Where the daemon's mails lead to.
+        os.environ["ROSTER_UI_URL"] = options.url or addresses[0]
         if options.host not in LOOPBACK:
             _say(f"Whoever can reach {options.host}:{port} can now use the UI: it has no login.")
         try:

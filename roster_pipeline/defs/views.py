@@ -51,14 +51,14 @@ RULES = {
 def renew_views(
     instance: dg.DagsterInstance, engine: Engine, settings: Settings, import_id: int
 ) -> None:
-    """Write an import's report and let `data_quality` and `overview` of its district say what they
-    say now. Does nothing while the import is running."""
+    """Let `data_quality` and `overview` of an import's district say what they say now, and write
+    the import's report: last, so that a disk that is full keeps nothing else from being told. Does
+    nothing while the import is running."""
     with reading(engine) as conn:
         imported = ledger.get_import(conn, import_id)
         if imported.status == "running":
             return
         quality = import_quality(conn, import_id)
-        write_report(conn, settings.reports, settings.districts, quality, datetime.now(UTC))
         views = {
             "data_quality": quality_metadata(settings.reports, quality),
             "overview": overview_metadata(conn, imported.district_id),
@@ -72,6 +72,8 @@ def renew_views(
         instance.report_runless_asset_event(
             checks.told_of_refusal(fatal, import_id, imported.district_id)
         )
+    with reading(engine) as conn:
+        write_report(conn, settings.reports, settings.districts, quality, datetime.now(UTC))
 
 
 def quality_metadata(reports: Path, quality: Quality) -> dict[str, Any]:

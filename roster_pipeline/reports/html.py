@@ -158,9 +158,12 @@ def write_report(
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     opened = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(opened, "w", encoding="utf-8") as stream:
-        stream.write(html)
-    beside.replace(path)
+    try:
+        with os.fdopen(opened, "w", encoding="utf-8") as stream:
+            stream.write(html)
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
     return path
 
 

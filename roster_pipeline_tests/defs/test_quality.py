@@ -61,6 +61,19 @@ def kinds(metadata: dict[str, object]) -> dict[str, str]:
     return {name: type(value).__name__ for name, value in metadata.items()}
 
 
+def test_a_report_that_cannot_be_written_leaves_the_views_renewed_and_nothing_behind(
+    engine: Engine, settings: Settings
+) -> None:
+    import_id = book(engine, "imported", [], rows=9)
+    path = report_path(settings.reports, DISTRICT, import_id)
+    (path / "in the way").mkdir(parents=True)
+    with dg.DagsterInstance.ephemeral() as instance:
+        with pytest.raises(OSError, match=path.name):
+            renew_views(instance, engine, settings, import_id)
+        assert [len(events(instance, view)) for view in VIEWS] == [1, 1]
+    assert list(path.parent.iterdir()) == [path]
+
+
 @pytest.mark.parametrize("status", [s for s in STATUS_WORDS if s != "running"])
 def test_an_import_renews_the_views_however_it_ended(
     engine: Engine, settings: Settings, status: ledger.Status

@@ -29,6 +29,8 @@ from dagster._core.scheduler.instigation import (
 )
 
 from roster_pipeline.defs.schedules import EVERY, sync_schedule
+from roster_pipeline.notifications.alerts import post_alerts
+from roster_pipeline.notifications.outbox import posted_before
 from roster_pipeline.settings import load_settings, prepare_home
 from roster_pipeline.warehouse import ledger
 from roster_pipeline.warehouse.database import open_warehouse, reading
@@ -107,8 +109,10 @@ def test_ticks_start_six_districts_side_by_side_and_a_killed_run_harms_none(
 ) -> None:
     now = datetime.now(UTC)
     slot = now - (now - datetime.min.replace(tzinfo=UTC)) % EVERY
+    alerts = {"alerts": ["it@district.example"]}
     for district_id in BY_ARRIVAL:
-        district(district_id, apps={"sftp": {"trigger": ["on_arrival"]}, "csv_upload": {}})
+        apps = {"sftp": {"trigger": ["on_arrival"]}, "csv_upload": {}}
+        district(district_id, apps=apps, notifications=alerts)
     schedule = {"when": "daily", "at": f"{slot:%H:%M}"}
     district(BY_THE_CLOCK, trigger=["schedule"], timezone="UTC", schedule=schedule)
     for district_id in ALL:
@@ -192,5 +196,10 @@ def test_ticks_start_six_districts_side_by_side_and_a_killed_run_harms_none(
     assert [status for status, _ in told] == ["failed", "imported"]
     assert "The process that ran this import ended" in (told[0][1] or "")
     assert [i.status for i in imports(FAULTY)] == ["imported", "refused"]
+    # The daemon's own tick may have been first.
+    post_alerts(engine, load_settings().districts, "http://127.0.0.1:3000", datetime.now(UTC))
+    keys = [f"import-{imports(KILLED)[0].id}-failed", f"import-{imports(FAULTY)[1].id}-refused"]
+    with reading(engine) as conn:
+        assert posted_before(conn, keys) == set(keys)
     assert [i.status for i in imports(BY_THE_CLOCK)] == ["imported"]
     engine.dispose()
