@@ -73,7 +73,11 @@ def _digests(
         try:
             settings = load_district(folder, name)
         except (UnknownDistrict, DistrictFileError) as error:
-            fail(str(error), 2)
+            if district_id is not None:
+                fail(str(error), 2)
+            # The others' digests are not kept back for it.
+            typer.echo(f"{name}: no digest; {error}", err=True)
+            continue
         with reading(engine) as conn:
             one = make_digest(conn, name, settings, now)
         letter = write_digest(one, ui_url)

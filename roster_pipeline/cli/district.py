@@ -49,7 +49,8 @@ def add(
     out = console()
     out.print(f"Written: {path}", soft_wrap=True)
     out.print(f"Its landing zone: {landing}", soft_wrap=True)
-    out.print(f"Next: put OneRoster.zip there, then `roster import {district_id}`.")
+    out.print(f"Next: put OneRoster.zip there, then `roster import {district_id}`;")
+    out.print(f"or let the district upload it: `roster landing account {district_id} --generate`.")
 
 
 @app.command("list")

@@ -2,9 +2,9 @@
 
 Logins, uploads, deletions, renames, refusals; of files their name, size and hash, never what is in
 them. Written by a thread of its own, in batches, so that neither a slow database nor a flood holds
-up a client. What repeats is folded: within a minute, events of one kind from one address are
-written until there are too many, then counted, and the count is one row. So nobody can fill the
-table by knocking.
+up a client. Each login, upload and deletion is a row, come what may. What repeats of the rest is
+folded: within a minute, events of one kind from one address are written until there are too many,
+then counted, and the count is one row. So nobody can fill the table by knocking.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ LONGEST_SHOWN = 80
 """Characters of a name that a client made up, as far as they are kept."""
 _MOST_WAITING = 10_000
 _MOST_KINDS = 200
-"""How many different events are told apart within a minute; the others are counted together."""
+"""How many different events of one action are told apart within a minute; the others are counted
+together."""
 _FOLDED_EVERY = 60.0
 _WRITTEN_EVERY = 0.2
 _TRIED_AGAIN_AFTER = 5.0
@@ -47,8 +48,9 @@ class Action(StrEnum):
     refused = "refused"
 
 
-_IN_FULL = {Action.login_refused: 1, Action.refused: 3}
-"""How many alike are written within a minute before the rest is counted; of others, 100."""
+_IN_FULL = {Action.login_refused: 1, Action.refused: 3, Action.rename: 100}
+"""How many alike are written within a minute before the rest is counted; other actions always
+are."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ class LandingLog:
         self._engine = engine
         self._now = now
         self._waiting: deque[dict[str, Any]] = deque(maxlen=_MOST_WAITING)
-        self._seen: dict[Event, int] = {}
+        self._seen: dict[Action, dict[Event, int]] = {action: {} for action in _IN_FULL}
         self._minute = now()
         self._lock = threading.Lock()
         self._ending = threading.Event()
@@ -95,17 +97,23 @@ class LandingLog:
     def add(self, event: Event, at: datetime | None = None) -> None:
         """Take an event, which happened now or at that moment; never blocks."""
         now = self._now()
-        kind = replace(event, file=None, size=None, sha256=None)
         with self._lock:
             self._fold(now)
-            if kind not in self._seen and len(self._seen) >= _MOST_KINDS:
-                kind = Event(event.action, None, None, detail="from various addresses")
-                self._seen.setdefault(kind, _in_full(kind))
-            count = self._seen[kind] = self._seen.get(kind, 0) + 1
-            if count > _in_full(kind):
+            if event.action in self._seen and self._is_counted_only(event):
                 return
             self._waiting.append({"at": at or now, **asdict(event)})
         logger.info("%s", _line(event))
+
+    def _is_counted_only(self, event: Event) -> bool:
+        seen, in_full = self._seen[event.action], _IN_FULL[event.action]
+        # What a file was called before is another each time.
+        detail = None if event.action is Action.rename else event.detail
+        kind = Event(event.action, event.district_id, event.address, detail=detail)
+        if kind not in seen and len(seen) >= _MOST_KINDS:
+            kind = Event(event.action, None, None, detail="from various addresses")
+            seen.setdefault(kind, in_full)
+        seen[kind] = seen.get(kind, 0) + 1
+        return seen[kind] > in_full
 
     def close(self) -> None:
         """Write what is left, and end."""
@@ -116,13 +124,14 @@ class LandingLog:
         """Once a minute, make rows of what was only counted."""
         if not ending and (now - self._minute).total_seconds() < _FOLDED_EVERY:
             return
-        for kind, count in self._seen.items():
-            if (more := count - _in_full(kind)) > 0:
-                detail = f"{kind.detail or kind.action}: {more} more within a minute"
-                folded = replace(kind, detail=detail)
-                self._waiting.append({"at": now, **asdict(folded)})
-                logger.info("%s", _line(folded))
-        self._seen = {}
+        for action, seen in self._seen.items():
+            for kind, count in seen.items():
+                if (more := count - _IN_FULL[action]) > 0:
+                    detail = f"{kind.detail or action}: {more} more within a minute"
+                    folded = replace(kind, detail=detail)
+                    self._waiting.append({"at": now, **asdict(folded)})
+                    logger.info("%s", _line(folded))
+            seen.clear()
         self._minute = now
 
     def _run(self) -> None:
@@ -152,10 +161,6 @@ class LandingLog:
                 self._waiting.extendleft(reversed(rows[max(0, len(rows) - room) :]))
             return False
         return True
-
-
-def _in_full(kind: Event) -> int:
-    return _IN_FULL.get(kind.action, 100)
 
 
 def _line(event: Event) -> str:

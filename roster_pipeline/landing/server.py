@@ -22,6 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, NoReturn
 
 import asyncssh
@@ -32,6 +33,7 @@ from asyncssh.constants import (
 )
 from asyncssh.kex import get_kex_algs
 from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
 
 from roster_pipeline.landing.accounts import (
     Account,
@@ -199,7 +201,11 @@ class _Zone:
             with reading(self._engine) as conn:
                 return find_account(conn, username)
 
-        return await asyncio.get_running_loop().run_in_executor(self._lookups, look_up)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._lookups, look_up)
+        except SQLAlchemyError as error:
+            logger.warning("Nobody can log in: the warehouse: %s", type(error).__name__)
+            raise
 
     async def verify(self, account: Account | None, password: str) -> bool:
         """Whether it is the account's password."""
@@ -434,10 +440,16 @@ class _Connection(asyncssh.SSHServer):
         if self not in self.zone.logged_in or self._channels >= self.zone.limits.channels:
             return False
         self._channels += 1
-        return Channel.of(self._conn), Session(self._visit, self._left)
+        tell = partial(self.note, Action.refused)
+        return Channel.of(self._conn, tell), Session(self._visit, self._left)
 
-    def _visit(self) -> _Visit:
-        return _Visit(self)
+    def _visit(self) -> _Visit | None:
+        try:
+            return _Visit(self)
+        except OSError as error:
+            self.note(Action.refused, f"the district's folder cannot be opened: {error.strerror}")
+            self.hang_up("The district's folder cannot be opened; tell the server's operator.")
+            return None
 
     def _left(self) -> None:
         self._channels -= 1

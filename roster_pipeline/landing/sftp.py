@@ -103,11 +103,13 @@ class Visit(Interface):
 class Channel(SSHServerChannel[bytes]):
     """A channel on which nothing can be asked for but a subsystem."""
 
+    _tell: Callable[[str], None]
+
     @classmethod
-    def of(cls, conn: asyncssh.SSHServerConnection) -> Channel:
-        """A channel of a connection."""
+    def of(cls, conn: asyncssh.SSHServerConnection, tell: Callable[[str], None]) -> Channel:
+        """A channel of a connection. tell: is told of each request that is refused."""
         conn._update_recv_pktlen(_LARGEST_PACKET)
-        return cls(
+        channel = cls(
             conn,
             asyncio.get_running_loop(),
             allow_pty=False,
@@ -120,19 +122,24 @@ class Channel(SSHServerChannel[bytes]):
             window=_WINDOW,
             max_pktsize=_LARGEST_PACKET,
         )
+        channel._tell = tell
+        return channel
 
     def _service_next_request(self) -> None:
-        if self._request_queue[0][0] == "subsystem":
+        request = self._request_queue[0][0]
+        if request == "subsystem":
             super()._service_next_request()
         else:
+            self._tell(f"a session is for SFTP only, not for {shown(request)}")
             self._report_response(False)
 
 
 class Session(SSHServerStreamSession[bytes]):
     """What a channel is used for: the subsystem sftp."""
 
-    def __init__(self, visit: Callable[[], Visit], left: Callable[[], None]) -> None:
-        """visit: begins what the session does. left: called when the channel is closed."""
+    def __init__(self, visit: Callable[[], Visit | None], left: Callable[[], None]) -> None:
+        """visit: begins what the session does; None when it cannot. left: called when the channel
+        is closed."""
         super().__init__(None)
         self._visit = visit
         self._left = left
@@ -147,8 +154,9 @@ class Session(SSHServerStreamSession[bytes]):
     def session_started(self) -> None:
         assert self._chan is not None and self._conn is not None
         reader, writer = SSHReader[bytes](self, self._chan), SSHWriter[bytes](self, self._chan)
-        protocol = Protocol(Operations(self._visit()), reader, writer)
-        self._conn.create_task(protocol.run(), reader.logger)
+        if visit := self._visit():
+            protocol = Protocol(Operations(visit), reader, writer)
+            self._conn.create_task(protocol.run(), reader.logger)
 
 
 class Protocol(SFTPServerHandler):

@@ -67,6 +67,7 @@ def _status(
     now: datetime,
 ) -> LandingStatus:
     server = own_server(district)
+    unseen = zone.looked_at is None
     if server is None:
         try:
             seen = look_into(settings.landing / district_id)
@@ -81,8 +82,8 @@ def _status(
     why = arrival.why
     if zone.trouble:
         why = zone.trouble.says
-    elif zone.looked_at is None:
-        why = "nobody has looked there yet"
+    elif unseen and (server or zone.files):
+        why = "the sensor has not looked there yet; it does while `roster ui` runs"
     sftp = district.apps.sftp
     return LandingStatus(
         district_id=district_id,

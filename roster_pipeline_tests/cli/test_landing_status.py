@@ -22,7 +22,7 @@ def test_it_shows_what_is_staged_and_what_it_waits_for(roster: Roster, home: Pat
     assert said.code == 0
     lines = {line.split()[0]: line for line in said.out.splitlines() if line}
     assert lines["ash"].split() == ["ash", "hosted", "empty"]
-    assert "waiting: OneRoster.zip has just arrived" in lines["oak"]
+    assert "waiting: the sensor has not looked there" in lines["oak"]
     assert lines["oak"].rstrip().endswith("1 imported")
     assert "elm: oneroster.zip is not taken; it must be named OneRoster.zip." in said.out
 
@@ -44,7 +44,7 @@ def test_a_server_of_the_districts_own_is_shown_as_the_last_look_saw_it(
     district("oak", sftp={"server": server})
     (zone,) = roster("landing", "status", "--format", "json").json()
     assert (zone["server"], zone["state"]) == ("sftp.oak.example:22", "empty")
-    assert zone["why"] == "nobody has looked there yet"
+    assert zone["why"] == "the sensor has not looked there yet; it does while `roster ui` runs"
     now = datetime.now(UTC)
     trouble = Trouble("unreachable", "It did not answer.", now)
     with warehouse().begin() as conn:

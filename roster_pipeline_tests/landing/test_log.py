@@ -86,15 +86,22 @@ def test_a_thousand_addresses_are_told_together(engine: Engine) -> None:
     assert written[-1].detail == "from various addresses: 800 more within a minute"
 
 
-def test_a_client_that_uploads_and_deletes_for_ever_does_not_fill_the_table(
-    engine: Engine,
-) -> None:
+def test_however_many_knock_each_login_upload_and_deletion_is_a_row(engine: Engine) -> None:
     log = LandingLog(engine, Clock())
-    for number in range(5000):
-        log.add(Event(Action.upload, "oak", "192.0.2.1", f"{number}.csv", 1, "ab"))
+    done = (Action.login, Action.upload, Action.deletion)
+    for number in range(300):
+        log.add(Event(Action.login_refused, None, f"2001:db8::{number:x}", detail="wrong"))
+        log.add(Event(Action.rename, "elm", "192.0.2.9", "a.csv", 1, detail=f"was {number}"))
+        for action in done:
+            log.add(Event(action, "oak", "192.0.2.1", f"{number}.csv", 1))
+    log.add(Event(Action.refused, "oak", "192.0.2.1", detail="no links"))
     log.close()
-    assert len(rows(engine)) == 101
-    assert rows(engine)[-1].detail == "upload: 4900 more within a minute"
+    of_oak = [(row.action, row.file) for row in rows(engine) if row.district_id == "oak"]
+    expected = [(action, f"{n}.csv") for n in range(300) for action in done]
+    assert of_oak == [*expected, ("refused", None)]
+    renamed = [row.detail for row in rows(engine) if row.district_id == "elm"]
+    assert renamed[-1] == "rename: 200 more within a minute"
+    assert len(renamed) == 101
 
 
 def test_what_the_warehouse_does_not_take_waits_for_it(

@@ -577,6 +577,7 @@ async def _ask_for_everything_else(zone: Zone) -> list[str]:
 
 def test_nothing_but_sftp_is_granted(zone: Zone) -> None:
     assert asyncio.run(_ask_for_everything_else(zone)) == []
+    until(lambda: any("not for shell" in (row.detail or "") for row in zone.log("refused")))
     with zone.connected() as transport:
         channel = transport.open_session(timeout=WAITS)
         with pytest.raises(paramiko.SSHException):
