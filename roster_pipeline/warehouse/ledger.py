@@ -11,7 +11,18 @@ from typing import Any, Literal
 
 import pandas as pd
 import pyarrow as pa
-from sqlalchemy import Connection, Engine, Select, case, delete, func, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    Select,
+    case,
+    delete,
+    func,
+    insert,
+    select,
+    update,
+)
 
 from roster_pipeline.findings import FINDING_COLUMNS
 from roster_pipeline.stages.plan import CHANGE_COLUMNS
@@ -210,14 +221,8 @@ def record_delivery(conn: Connection, import_id: int, folder: str) -> None:
 
 def waiting_import(conn: Connection, district_id: str) -> Import | None:
     """The district's import that waits for a person, None when there is none."""
-    statement = (
-        select(tables.imports)
-        .where(tables.imports.c.district_id == district_id, tables.imports.c.status.in_(WAITING))
-        .order_by(tables.imports.c.id.desc())
-        .limit(1)
-    )
-    row = conn.execute(statement).one_or_none()
-    return None if row is None else Import(*row)
+    table = tables.imports
+    return _newest(conn, table.c.district_id == district_id, table.c.status.in_(WAITING))
 
 
 def record_effective(
@@ -258,60 +263,41 @@ def record_findings(conn: Connection, import_id: int, findings: pd.DataFrame) ->
 
 def import_of_run(conn: Connection, run_id: str) -> Import | None:
     """The import that a run opened or continued, None when it came to none."""
-    statement = select(tables.imports).where(tables.imports.c.run_id == run_id)
-    row = conn.execute(statement.order_by(tables.imports.c.id.desc()).limit(1)).one_or_none()
-    return None if row is None else Import(*row)
+    return _newest(conn, tables.imports.c.run_id == run_id)
 
 
 def last_ended(conn: Connection, district_id: str) -> Import | None:
     """The district's import that ended last, whatever its number; None when none has. One that
     another took the place of is not it."""
     table = tables.imports
-    statement = (
-        select(table)
-        .where(
-            table.c.district_id == district_id,
-            table.c.finished_at.is_not(None),
-            table.c.status != "superseded",
-        )
-        .order_by(table.c.finished_at.desc(), table.c.id.desc())
-        .limit(1)
+    return _newest(
+        conn,
+        table.c.district_id == district_id,
+        table.c.finished_at.is_not(None),
+        table.c.status != "superseded",
+        by=(table.c.finished_at.desc(),),
     )
-    row = conn.execute(statement).one_or_none()
-    return None if row is None else Import(*row)
 
 
 def examined_before(conn: Connection, imported: Import) -> Import | None:
     """The import of the district before this one whose delivery was looked at whole, so that
     their findings can be compared; no preview and no undo. None when there is none."""
     table = tables.imports
-    statement = (
-        select(table)
-        .where(
-            table.c.district_id == imported.district_id,
-            table.c.id < imported.id,
-            table.c.app != UNDO,
-            table.c.preview.is_(False),
-            table.c.status.not_in(UNEXAMINED),
-            table.c.effective_hash.is_not(None),
-        )
-        .order_by(table.c.id.desc())
-        .limit(1)
+    return _newest(
+        conn,
+        table.c.district_id == imported.district_id,
+        table.c.id < imported.id,
+        table.c.app != UNDO,
+        table.c.preview.is_(False),
+        table.c.status.not_in(UNEXAMINED),
+        table.c.effective_hash.is_not(None),
     )
-    row = conn.execute(statement).one_or_none()
-    return None if row is None else Import(*row)
 
 
 def last_accepted(conn: Connection, district_id: str) -> Import | None:
     """The district's last import that was merged; None before the first."""
-    statement = (
-        select(tables.imports)
-        .where(tables.imports.c.district_id == district_id, tables.imports.c.status == "imported")
-        .order_by(tables.imports.c.id.desc())
-        .limit(1)
-    )
-    row = conn.execute(statement).one_or_none()
-    return None if row is None else Import(*row)
+    table = tables.imports
+    return _newest(conn, table.c.district_id == district_id, table.c.status == "imported")
 
 
 def state_before(conn: Connection, district_id: str, import_id: int) -> int | None:
@@ -597,6 +583,19 @@ def repeat_books(conn: Connection, import_id: int, last: Import) -> None:
     )
     record_effective(conn, import_id, str(last.effective_hash), files(conn, last.id))
     record_findings(conn, import_id, findings(conn, last.id))
+
+
+def _newest(
+    conn: Connection,
+    *conditions: ColumnElement[bool],
+    by: Sequence[ColumnElement[Any]] = (),
+) -> Import | None:
+    """The import of the highest number for which all conditions hold, None when there is none.
+    by: an order that goes before the number."""
+    table = tables.imports
+    statement = select(table).where(*conditions).order_by(*by, table.c.id.desc()).limit(1)
+    row = conn.execute(statement).one_or_none()
+    return None if row is None else Import(*row)
 
 
 def _update(conn: Connection, import_id: int, **values: object) -> None:
