@@ -194,14 +194,7 @@ def test_lftp_uploads_and_resumes(zone: Zone) -> None:
 
 async def _asyncssh_put(zone: Zone, path: Path) -> None:
     async with (
-        asyncssh.connect(
-            "127.0.0.1",
-            zone.port,
-            username="oak",
-            client_keys=[str(zone.key)],
-            known_hosts=None,
-            config=None,
-        ) as conn,
+        zone.ssh() as conn,
         conn.start_sftp_client() as client,
     ):
         await client.put(path, "OneRoster.zip", block_size=20_000, max_requests=100)
@@ -507,14 +500,7 @@ def test_who_asks_and_does_not_listen_costs_no_memory(
         return String(b"".join(parts))
 
     async def ask() -> None:
-        conn = await asyncssh.connect(
-            "127.0.0.1",
-            zone.port,
-            username="oak",
-            client_keys=[str(zone.key)],
-            known_hosts=None,
-            config=None,
-        )
+        conn = await zone.ssh()
         # A window in which all answers would have room: 500 MB.
         writer, reader, _ = await conn.open_session(subsystem="sftp", encoding=None, window=1 << 30)
         opening = Byte(CMD_OPEN) + UInt32(1) + String("a.zip") + UInt32(READ) + UInt32(0)
@@ -539,13 +525,7 @@ def test_who_asks_and_does_not_listen_costs_no_memory(
 async def _ask_for_everything_else(zone: Zone) -> list[str]:
     """What was granted of all that SSH knows beside SFTP."""
     granted: list[str] = []
-    async with asyncssh.connect(
-        "127.0.0.1",
-        zone.port,
-        username="oak",
-        client_keys=[str(zone.key)],
-        known_hosts=None,
-        config=None,
+    async with zone.ssh(
         agent_forwarding=False,
     ) as conn:
 
@@ -743,13 +723,7 @@ def test_each_question_that_asyncssh_asks_a_server_is_ours_or_answered_with_no()
 )
 def test_weak_algorithms_are_not_to_be_had(zone: Zone, weak: dict[str, Any]) -> None:
     async def connect() -> None:
-        async with asyncssh.connect(
-            "127.0.0.1",
-            zone.port,
-            username="oak",
-            client_keys=[str(zone.key)],
-            known_hosts=None,
-            config=None,
+        async with zone.ssh(
             **weak,
         ):
             pass
@@ -762,13 +736,7 @@ def test_weak_algorithms_are_not_to_be_had(zone: Zone, weak: dict[str, Any]) -> 
 @pytest.mark.parametrize("cipher", CIPHERS)
 def test_an_older_client_gets_in_with_what_it_has(zone: Zone, cipher: str) -> None:
     async def connect() -> Any:
-        async with asyncssh.connect(
-            "127.0.0.1",
-            zone.port,
-            username="oak",
-            client_keys=[str(zone.key)],
-            known_hosts=None,
-            config=None,
+        async with zone.ssh(
             encryption_algs=[cipher],
             kex_algs=["ecdh-sha2-nistp256"],
             server_host_key_algs=["ecdsa-sha2-nistp256"],

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import asyncssh
 import paramiko
 from sqlalchemy import Engine, select
 
@@ -115,6 +116,18 @@ class Zone:
             yield transport
         finally:
             transport.close()
+
+    def ssh(self, **options: Any) -> Any:
+        """What `asyncssh.connect` gives, logged in as oak by key."""
+        return asyncssh.connect(
+            "127.0.0.1",
+            self.port,
+            username="oak",
+            client_keys=[str(self.key)],
+            known_hosts=None,
+            config=None,
+            **options,
+        )
 
     @contextmanager
     def client(self, user: str = "oak") -> Iterator[paramiko.SFTPClient]:
