@@ -13,7 +13,7 @@ from roster_pipeline.landing.retention import purge
 from roster_pipeline.roster import ENROLLMENT_TYPES
 from roster_pipeline.settings import acting_user, load_keep_days
 from roster_pipeline.warehouse import holds, ledger
-from roster_pipeline.warehouse.database import open_warehouse, reading
+from roster_pipeline.warehouse.database import opened, reading
 from roster_pipeline.warehouse.history import CannotUndo, undo
 
 RETRIES = {"dagster/retry_on_asset_or_op_failure": "false", "dagster/retry_strategy": "ALL_STEPS"}
@@ -160,11 +160,8 @@ class PurgeConfig(dg.Config):
 def purge_op(context: dg.OpExecutionContext, config: PurgeConfig, house: HouseResource) -> None:
     """Purges landing zones, archive and artifacts of all districts."""
     settings, now = house.settings(), datetime.now(UTC)
-    engine = open_warehouse(settings.warehouse_url)
-    try:
+    with opened(settings.warehouse_url) as engine:
         done = purge(settings, engine, load_keep_days(), now, dry_run=config.dry_run)
-    finally:
-        engine.dispose()
     lines = [{**line, "districts": ", ".join(line["districts"])} for line in done.lines()]
     for line in lines:
         context.log.info(

@@ -17,7 +17,7 @@ from roster_pipeline.landing.zones import Zone
 from roster_pipeline.notifications.alerts import landing_alert_key, post_landing_alert
 from roster_pipeline.notifications.outbox import posted_before
 from roster_pipeline.settings import Settings
-from roster_pipeline.warehouse.database import open_warehouse
+from roster_pipeline.warehouse.database import opened
 
 TRIGGER_TAG = "roster/trigger"
 """On a run: what asked for it, on_arrival or schedule."""
@@ -36,16 +36,12 @@ _remotes = Remotes()
 @contextmanager
 def warehouse_for_a_look(settings: Settings) -> Iterator[Engine]:
     """The warehouse, without much patience for whoever is writing to it."""
-    engine = open_warehouse(settings.warehouse_url)
-    if engine.dialect.name == "sqlite":
-        event.listen(
-            engine, "connect", lambda c, _: c.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
-        )
-        engine.dispose()  # of the connection that has more
-    try:
+    with opened(settings.warehouse_url) as engine:
+        if engine.dialect.name == "sqlite":
+            patience = f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}"
+            event.listen(engine, "connect", lambda c, _: c.execute(patience))
+            engine.dispose()  # of the connection that has more
         yield engine
-    finally:
-        engine.dispose()
 
 
 def watched_districts(settings: Settings) -> tuple[dict[str, DistrictSettings], dict[str, str]]:

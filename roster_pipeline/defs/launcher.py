@@ -52,14 +52,12 @@ class WatchedRunLauncher(DefaultRunLauncher):
 
 def _is_locked(district_id: str) -> bool:
     from roster_pipeline.settings import load_settings
-    from roster_pipeline.warehouse.database import open_warehouse
+    from roster_pipeline.warehouse.database import opened
     from roster_pipeline.warehouse.lock import DistrictBusy, district_lock
 
-    engine = open_warehouse(load_settings().warehouse_url)
-    try:
-        with district_lock(engine, district_id):
-            return False
-    except DistrictBusy:
-        return True
-    finally:
-        engine.dispose()
+    with opened(load_settings().warehouse_url) as engine:
+        try:
+            with district_lock(engine, district_id):
+                return False
+        except DistrictBusy:
+            return True

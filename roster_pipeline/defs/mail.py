@@ -3,8 +3,6 @@
 Telling and sending cost a fraction of a second, so the sensors do it themselves, without runs.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -27,19 +25,10 @@ from roster_pipeline.notifications.mailers import choose_mailer
 from roster_pipeline.notifications.outbox import Delivered, deliver
 from roster_pipeline.settings import load_mail_settings
 from roster_pipeline.warehouse.abandoned import settle_abandoned
-from roster_pipeline.warehouse.database import open_warehouse
+from roster_pipeline.warehouse.database import opened
 
 UNTIL_TAG = "roster/digests_until"
 """On a run of the schedule: the moment up to which all digests were due and are in it."""
-
-
-@contextmanager
-def _warehouse(house: HouseResource) -> Iterator[Engine]:
-    engine = open_warehouse(house.settings().warehouse_url)
-    try:
-        yield engine
-    finally:
-        engine.dispose()
 
 
 def _deliver(engine: Engine, house: HouseResource) -> Delivered:
@@ -57,7 +46,7 @@ def _deliver(engine: Engine, house: HouseResource) -> Delivered:
 def mail_sensor(context: dg.SensorEvaluationContext, house: HouseResource) -> dg.SkipReason:
     """One look at the ledger and one at the outbox."""
     now = datetime.now(UTC)
-    with _warehouse(house) as engine:
+    with opened(house.settings().warehouse_url) as engine:
         settle_abandoned(engine, now)
         ui_url = load_mail_settings().ui_url
         posted = post_alerts(engine, house.settings().districts, ui_url, now)
@@ -87,7 +76,7 @@ def run_failure_sensor(
     except (UnknownDistrict, DistrictFileError):
         return dg.SkipReason("It is of no district with a readable file.")
     steps = [e.step_key for e in context.get_step_failure_events() if e.step_key is not None]
-    with _warehouse(house) as engine, engine.begin() as conn:
+    with opened(house.settings().warehouse_url) as engine, engine.begin() as conn:
         post_run_failure(
             conn,
             str(district_id),
@@ -122,7 +111,7 @@ def digest_op(context: dg.OpExecutionContext, config: DigestConfig, house: House
         allowed = "it must be a day such as 2026-11-24"
         raise dg.Failure(f"date is {config.date!r}, but {allowed}.", allow_retries=False) from None
     posted, wrong = [], []
-    with _warehouse(house) as engine:
+    with opened(house.settings().warehouse_url) as engine:
         for district_id in config.districts or district_ids(folder):
             try:
                 settings = load_district(folder, district_id)

@@ -15,7 +15,7 @@ from roster_pipeline.defs.stage_assets import OWNERS
 from roster_pipeline.defs.views import overview_metadata, quality_metadata
 from roster_pipeline.reports.quality import import_quality
 from roster_pipeline.warehouse import ledger
-from roster_pipeline.warehouse.database import open_warehouse, reading
+from roster_pipeline.warehouse.database import opened, reading
 
 GROUP = "reports"
 NO_IMPORT: dict[str, Any] = {
@@ -35,13 +35,11 @@ NO_IMPORT: dict[str, Any] = {
 def data_quality(context: dg.AssetExecutionContext, house: HouseResource) -> dg.MaterializeResult:
     """The view over the district's last import."""
     settings, district_id = house.settings(), checked_district(context.partition_key)
-    engine = open_warehouse(settings.warehouse_url)
-    with reading(engine) as conn:
+    with opened(settings.warehouse_url) as engine, reading(engine) as conn:
         imported = ledger.last_ended(conn, district_id)
         metadata = NO_IMPORT
         if imported is not None:
             metadata = quality_metadata(settings.reports, import_quality(conn, imported.id))
-    engine.dispose()
     return dg.MaterializeResult(metadata=metadata)
 
 
@@ -55,8 +53,6 @@ def data_quality(context: dg.AssetExecutionContext, house: HouseResource) -> dg.
 )
 def overview(context: dg.AssetExecutionContext, house: HouseResource) -> dg.MaterializeResult:
     """The district's records in numbers."""
-    engine = open_warehouse(house.settings().warehouse_url)
-    with reading(engine) as conn:
+    with opened(house.settings().warehouse_url) as engine, reading(engine) as conn:
         metadata = overview_metadata(conn, checked_district(context.partition_key))
-    engine.dispose()
     return dg.MaterializeResult(metadata=metadata)

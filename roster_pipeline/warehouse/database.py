@@ -76,6 +76,16 @@ def open_warehouse(url: str) -> Engine:
     return engine
 
 
+@contextmanager
+def opened(url: str) -> Iterator[Engine]:
+    """`open_warehouse` for as long as the block lasts."""
+    engine = open_warehouse(url)
+    try:
+        yield engine
+    finally:
+        engine.dispose()
+
+
 def connect(url: str) -> Engine:
     """An engine on the database at a SQLAlchemy URL, whatever tables it has; `open_warehouse` is
     the way to one that can be worked with. Raises WarehouseError for a URL that cannot hold one."""
