@@ -9,7 +9,9 @@ from contextlib import suppress
 from datetime import date
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
+
+from roster_pipeline.stages.section import Section
 
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 Trigger = Literal["on_arrival", "schedule"]
@@ -20,7 +22,6 @@ _HOST_KEY_TYPES = (
     "ecdsa-sha2-nistp521",
     "ssh-rsa",
 )
-_FROZEN = ConfigDict(frozen=True, extra="forbid")
 
 
 def _time_of_day(text: str) -> str:
@@ -50,19 +51,25 @@ def _host_key(text: str) -> str:
     )
 
 
-class ForeignServer(BaseModel):
+class ForeignServer(Section):
     """An SFTP server of the district's own, from which we fetch. Secrets are named, not written:
     the variable that holds the password, or the file that holds the key."""
 
-    model_config = _FROZEN
-
     host: str = Field(min_length=1)
+    """The server's name or address."""
     port: int = Field(default=22, ge=1, le=65535)
+    """Its port."""
     username: str = Field(min_length=1)
+    """The user name to log in with."""
     password_env: str | None = None
+    """The environment variable that holds the password."""
     private_key_file: str | None = None
+    """The file that holds the private key. One of the two is needed."""
     host_key: Annotated[str, AfterValidator(_host_key)]
+    """The server's public key (`ssh-ed25519 AAAA…`) or its fingerprint (`SHA256:…`); another server
+    is not talked to."""
     path: str = "."
+    """The folder in which the delivery lies."""
 
     @model_validator(mode="after")
     def _one_credential(self) -> Self:
@@ -71,18 +78,17 @@ class ForeignServer(BaseModel):
         return self
 
 
-class Schedule(BaseModel):
-    """When a district is synchronised by the clock, in its own time zone.
-
-    days: with `weekly`, on which days. at: the time of day. until: the last day, if there is one.
-    """
-
-    model_config = _FROZEN
+class Schedule(Section):
+    """When a district is synchronised by the clock, in its own time zone."""
 
     when: Literal["daily", "weekdays", "weekly"]
+    """Every day, Monday to Friday, or on the days that `days` names."""
     days: tuple[Day, ...] = ()
+    """On which days; with `when: weekly`, and only there."""
     at: Annotated[str, AfterValidator(_time_of_day)]
+    """The time of day by the district's clock, in quotes: `"02:00"`."""
     until: date | None = None
+    """The last day, if there is one."""
 
     @model_validator(mode="after")
     def _days_when_weekly(self) -> Self:
@@ -91,43 +97,39 @@ class Schedule(BaseModel):
         return self
 
 
-class Notifications(BaseModel):
+class Notifications(Section):
     """Who is written to: the daily digest, and at once when something needs a person."""
 
-    model_config = _FROZEN
-
     digest: tuple[Annotated[str, AfterValidator(_address)], ...] = ()
+    """Who gets a mail at six in the morning when there is something to tell."""
     alerts: tuple[Annotated[str, AfterValidator(_address)], ...] = ()
+    """Who is told at once when an import waits, is refused or fails, or the landing zone is silent
+    or cannot be reached."""
 
 
-class ScheduleSettings(BaseModel):
+class ScheduleSettings(Section):
     """The section `schedule`; without it nothing is synchronised by the clock."""
 
-    model_config = _FROZEN
-
     schedule: Schedule | None = None
+    """When to import by the clock, in the district's time zone; without it, never."""
 
 
-class NotificationSettings(BaseModel):
+class NotificationSettings(Section):
     """The section `notifications`."""
 
-    model_config = _FROZEN
-
     notifications: Notifications = Notifications()
+    """Who is written to. Mails hold counts, rules and where to look, never a record."""
 
 
-class Reports(BaseModel):
-    """What reports show. show_names: the names of people beside their ids, which are masked
-    otherwise («J*** S****»)."""
-
-    model_config = _FROZEN
+class Reports(Section):
+    """What reports show."""
 
     show_names: bool = False
+    """Show people's names in full beside their ids; otherwise they are masked: `J*** S****`."""
 
 
-class ReportSettings(BaseModel):
+class ReportSettings(Section):
     """The section `reports`."""
 
-    model_config = _FROZEN
-
     reports: Reports = Reports()
+    """What an import's report shows."""

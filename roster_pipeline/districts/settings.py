@@ -10,7 +10,7 @@ from datetime import date
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import AfterValidator, Discriminator, Field, Tag
 
 from roster_pipeline import __version__
 from roster_pipeline.districts.sections import (
@@ -26,6 +26,7 @@ from roster_pipeline.stages.filters import FilterSettings
 from roster_pipeline.stages.hold import HoldSettings
 from roster_pipeline.stages.parse import ParseSettings
 from roster_pipeline.stages.schools import SchoolSettings
+from roster_pipeline.stages.section import Section
 from roster_pipeline.stages.uniqueness import UniquenessSettings
 
 _NOT_OF_THE_RESULT = {"name", "timezone", "apps", "hold", "schedule", "notifications", "reports"}
@@ -65,45 +66,44 @@ class Sections(
 ):
     """What a district may set, and each of its import apps may set anew."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
 
 class SftpApp(Sections):
     """Deliveries by SFTP: on our server or the district's, taken on arrival, by the clock, or,
     with neither, by hand only."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     server: Annotated[
         Annotated[Literal["hosted"], Tag("hosted")] | Annotated[ForeignServer, Tag("own")],
         Discriminator(lambda value: "hosted" if isinstance(value, str) else "own"),
     ] = "hosted"
+    """`hosted`: our SFTP server, on which the district has an account. Otherwise the district's own
+    server, from which its files are fetched."""
     trigger: tuple[Trigger, ...] = ("on_arrival", "schedule")
+    """What starts an import: a delivery that is whole, the clock, or, with `[]`, a person only."""
 
 
 class CsvUploadApp(Sections):
     """Deliveries handed over directly."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
-
-class Apps(BaseModel):
+class Apps(Section):
     """The import apps a district has; one that is not named is not active."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     sftp: SftpApp | None = None
+    """Deliveries by SFTP, on our server or fetched from the district's."""
     csv_upload: CsvUploadApp | None = None
+    """Deliveries handed over with `roster import` or `roster upload`."""
 
 
 class DistrictSettings(Sections):
     """One district: what it is called, how deliveries come, and what each stage does with them."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     name: str = Field(min_length=1)
+    """What people call the district."""
     timezone: Annotated[str, AfterValidator(_timezone)] = "UTC"
+    """The time zone its schedule, its digest and its reports go by, such as America/Chicago."""
     apps: Apps = Apps(sftp=SftpApp(), csv_upload=CsvUploadApp())
+    """How deliveries come; one that is not named is not active. Each may set any of the sections
+    anew, for the deliveries that come by it."""
 
     def active_apps(self) -> list[str]:
         """The import apps this district has."""

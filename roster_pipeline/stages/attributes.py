@@ -15,7 +15,7 @@ from typing import Annotated, NoReturn
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, Field
 
 from roster_pipeline.findings import (
     DeliveryRefused,
@@ -39,6 +39,7 @@ from roster_pipeline.roster import (
     Roster,
     first_element,
 )
+from roster_pipeline.stages.section import Section
 
 _PERSON_SOURCES = {
     "sis_id": "users.sourcedId",
@@ -142,15 +143,15 @@ _USER_ID = "userIds."
 """`users.userIds.FED` reads the identifier of type FED."""
 
 
-class AttributeSettings(BaseModel):
+class AttributeSettings(Section):
     """By enrollment type: attribute ← `file.header` (the file may be left out). An attribute the
     type does not have is the district's own and is kept in `extra`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     attributes: Mapping[str, Mapping[Annotated[str, AfterValidator(_attribute_name)], str]] = Field(
         default_factory=dict
     )
+    """By enrollment type, which `file.header` an attribute is read from, where it is another than
+    usual. An attribute of a name of your own is kept in the warehouse's column `extra`."""
 
     def sources(self, enrollment_type: str) -> dict[str, str]:
         """Attribute to `file.header` for one type, the district's own last."""

@@ -20,10 +20,11 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, Field
 
 from roster_pipeline.findings import Outcome, concat_findings, tell_records
 from roster_pipeline.roster import ENROLLMENT_TYPES, Roster
+from roster_pipeline.stages.section import Section
 
 OnMissing = Annotated[
     Literal["skip", "report", "ignore"],
@@ -33,12 +34,12 @@ OnMissing = Annotated[
 NOT_NULL = "expect_column_values_to_not_be_null"
 
 
-class DataRequirementSettings(BaseModel):
+class DataRequirementSettings(Section):
     """By enrollment type and attribute: skip, report or ignore; the suites' own where not told."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     data_requirements: Mapping[str, Mapping[str, OnMissing]] = Field(default_factory=dict)
+    """By enrollment type and attribute, what becomes of a record that lacks it: `skip` leaves the
+    record out, `report` takes it in and tells, `ignore` does neither."""
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import AfterValidator, BaseModel, ConfigDict
+from pydantic import AfterValidator
 
 from roster_pipeline.findings import Outcome, findings_frame
 from roster_pipeline.roster import (
@@ -29,6 +29,7 @@ from roster_pipeline.roster import (
     Roster,
     list_elements,
 )
+from roster_pipeline.stages.section import Section
 
 Condition = Literal[
     "contains_text",
@@ -78,14 +79,16 @@ Rule = Mapping[str, Mapping[str, Conditions]]
 """enrollment type → attribute → condition → value, as a district's file writes it."""
 
 
-class FilterSettings(BaseModel):
+class FilterSettings(Section):
     """The district's filter rules; `include_linked` carries the filtering of a record to what
     hangs on it (a student's enrollments, a school's classes) and to contacts nobody else has."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     filters: tuple[Rule, ...] = ()
+    """Rules of which a record must match one, if there is one of its enrollment type: enrollment
+    type, attribute, condition, value. All conditions of a rule must hold."""
     include_linked: bool = True
+    """Whether what hangs on a filtered record is filtered too: a student's enrollments, a school's
+    classes, a contact all of whose students are filtered. Without it, they are invalid."""
 
 
 def filter_records(roster: Roster, settings: FilterSettings, today: date) -> Outcome:

@@ -14,10 +14,11 @@ from typing import Annotated, Any
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from roster_pipeline.roster import ENROLLMENT_TYPES, PERSONS, REJECTED_OUTCOMES, TEXT, UNTYPED
 from roster_pipeline.stages.plan import UNIT_SEPARATOR, SyncPlan
+from roster_pipeline.stages.section import Section
 
 Percent = Annotated[float, Field(ge=0, le=100)]
 
@@ -32,25 +33,29 @@ _MOSTLY = 0.5
 """From this share of the deletions on, a school is named."""
 
 
-class HoldRules(BaseModel):
+class HoldRules(Section):
     """When an import waits for a person. Percentages are off unless they are set."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     preview: bool = False
+    """Every import waits for approval; the percentages then play no part."""
     update_percent: Percent | None = None
+    """Wait when more than this share of a type's active records would be updated."""
     delete_percent: Percent | None = None
+    """Wait when more than this share of a type's active records would be deleted."""
     school_delete_percent: Percent | None = None
+    """Wait when one school would lose more than this share of its active records of a type."""
     reject_percent: Percent | None = None
+    """Wait when more than this share of a type's received records were left out with faults."""
     minimum_records: Annotated[int, Field(ge=1)] = 5
+    """Fewer records than this never make an import wait, whatever share they are."""
 
 
-class HoldSettings(BaseModel):
+class HoldSettings(Section):
     """The section `hold` of a district's file."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     hold: HoldRules = HoldRules()
+    """When an import waits for a person. Whatever is set here, one that would delete every active
+    record of a type waits, and a district's first import waits only for `preview`."""
 
 
 @dataclass(frozen=True)

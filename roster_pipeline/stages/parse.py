@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from roster_pipeline.findings import (
     Outcome,
@@ -37,6 +37,7 @@ from roster_pipeline.roster import (
     first_element,
     lookup,
 )
+from roster_pipeline.stages.section import Section
 
 DEFAULT_USER_TYPES: dict[str, str] = {
     "student": "student",
@@ -61,13 +62,15 @@ _TYPE_OF_FILE = {
 }
 
 
-class ParseSettings(BaseModel):
+class ParseSettings(Section):
     """Which files a delivery must hold, and which role is which enrollment type."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     required_files: tuple[str, ...] = DATA_FILES
+    """The data files a delivery must hold; to the landing zone, the first one. A file that is left
+    out here may be missing: references into it are then not checked."""
     user_types: Mapping[str, str] = Field(default_factory=dict)
+    """Which role of users.csv or roles.csv is which enrollment type: student, teacher, admin or
+    contact; or `ignore`, and its people are filtered. Roles that are not named keep their own."""
 
     def type_of_role(self) -> dict[str, str]:
         """Every known role with its enrollment type, or `ignore`."""

@@ -16,7 +16,6 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import BaseModel, ConfigDict
 
 from roster_pipeline.findings import Outcome, concat_findings, findings_frame, tell
 from roster_pipeline.roster import (
@@ -28,6 +27,7 @@ from roster_pipeline.roster import (
     list_elements,
 )
 from roster_pipeline.stages.filters import carry_over
+from roster_pipeline.stages.section import Section
 
 How = Literal["known", "identifier", "name", "new", "manual", "ignored", "pending"]
 BY_ITSELF: tuple[How, ...] = ("known", "identifier", "name", "new")
@@ -40,23 +40,24 @@ _ALIKE = 60
 """From which score, of 100, names are alike enough to be suggested."""
 
 
-class SchoolRules(BaseModel):
+class SchoolRules(Section):
     """What becomes of an organisation that the warehouse does not know: auto_map matches it by
     identifier and name and makes a new school where none matches, all_missing_as_new makes a new
     one; without either the import waits for a person."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     auto_map: bool = True
+    """Match a school the warehouse does not know by identifier, then by name, and make a new one
+    where none matches."""
     all_missing_as_new: bool = False
+    """Make a new school of each one the warehouse does not know. Where neither is on, the import
+    waits until somebody says which school it is."""
 
 
-class SchoolSettings(BaseModel):
+class SchoolSettings(Section):
     """The section `schools` of a district's file."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     schools: SchoolRules = SchoolRules()
+    """What becomes of a school of the delivery that the warehouse does not know."""
 
 
 def decide_schools(

@@ -13,10 +13,11 @@ from typing import Literal
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from roster_pipeline.findings import Outcome, concat_findings, tell_records
 from roster_pipeline.roster import Roster
+from roster_pipeline.stages.section import Section
 
 Policy = Literal["report", "skip_all", "keep_first"]
 PEOPLE = ("student", "teacher", "admin")
@@ -25,21 +26,22 @@ PERSONAL = frozenset({"name", "sis_id", "email"})
 _SHOWN_ROWS = 10
 
 
-class Domain(BaseModel):
+class Domain(Section):
     """Attributes whose values together may stand once, and what becomes of those that collide."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     attributes: tuple[str, ...] = Field(min_length=1)
+    """The attributes whose values, taken together, no two records may share."""
     on_duplicate: Policy = "skip_all"
+    """What becomes of those that do: `report` takes all of them in, `skip_all` none, `keep_first`
+    the first in the file."""
 
 
-class UniquenessSettings(BaseModel):
+class UniquenessSettings(Section):
     """The district's own domains by enrollment type, beside the built-in ones."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     uniqueness: Mapping[str, tuple[Domain, ...]] = Field(default_factory=dict)
+    """By enrollment type, what else no two records may share, beside `email` and `sis_id` among
+    students, teachers and admins, which are always compared."""
 
 
 def check_uniqueness(roster: Roster, settings: UniquenessSettings) -> Outcome:
