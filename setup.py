@@ -73,6 +73,7 @@ setup(
         "dagster>=1.13.27,<1.14",
         "dagster-postgres>=0.29.27,<0.30",
         "dagster-webserver>=1.13.27,<1.14",
+        "fsspec>=2026.9",
         # GX drops what it does not know without a word; the adapter is written for 1.x.
         "great-expectations>=1.24,<2",
         "jinja2>=3.1",

@@ -5,11 +5,19 @@ All variables are optional; here is what follows from them. A district's own set
 
     ROSTER_HOME            the folder for everything the software keeps; default .roster here
     ROSTER_WAREHOUSE_URL   the SQL warehouse; default the file warehouse.db in that folder
+    ROSTER_ARCHIVE_URL     where deliveries are kept; default the folder archive in ROSTER_HOME
+    ROSTER_ARTIFACTS_URL   where what the stages hand on is kept; default artifacts in ROSTER_HOME
     ROSTER_EXPECTATIONS    the Great Expectations suites; default the project's own
     DAGSTER_HOME           Dagster's folder; default dagster/ in ROSTER_HOME
     DAGSTER_POSTGRES_URL   where Dagster keeps its history with deploy/postgres/dagster.yaml:
                            postgresql+psycopg2://user:password@host:5432/database
     ROSTER_USER            who decides on imports, for the audit log; default the system's user
+
+ROSTER_ARCHIVE_URL and ROSTER_ARTIFACTS_URL name a folder by its absolute path, or a place in a
+store that fsspec knows, by a URL: s3://bucket/archive with the extra `s3`, and with the package
+they need gs://…, abfs://… and others. The login is never in the URL but where the store's package
+looks for it: for s3 in AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_PROFILE, the machine's role;
+AWS_ENDPOINT_URL names a server that is not Amazon's; FSSPEC_S3_… whatever else s3fs can be told.
 
 and, for the landing zone's server (`load_landing_address`):
 
@@ -64,10 +72,16 @@ class SettingsError(ValueError):
 
 @dataclass(frozen=True)
 class Settings:
-    """Where this installation keeps its files. All paths are absolute."""
+    """Where this installation keeps its files. All paths are absolute.
+
+    archive_url: where every delivery is kept as it arrived. artifacts_url: where what the stages
+    hand on to one another is kept. Each is a folder's path, or a URL for fsspec.
+    """
 
     home: Path
     warehouse_url: str
+    archive_url: str
+    artifacts_url: str
     expectations: Path
     dagster: Path
 
@@ -87,16 +101,6 @@ class Settings:
         return self.home / "fetched"
 
     @property
-    def archive(self) -> Path:
-        """Every delivery as it arrived."""
-        return self.home / "archive"
-
-    @property
-    def artifacts(self) -> Path:
-        """What the stages hand on to one another."""
-        return self.home / "artifacts"
-
-    @property
     def reports(self) -> Path:
         """Written import summaries and overviews."""
         return self.home / "reports"
@@ -112,26 +116,30 @@ class Settings:
         return self.home / "keys"
 
     @property
-    def folders(self) -> tuple[Path, ...]:
-        """The folders that `prepare_home` makes."""
+    def home_folders(self) -> tuple[Path, ...]:
+        """The folders that always are in the home."""
         return (
-            self.home,
             self.districts,
             self.landing,
             self.fetched,
-            self.archive,
-            self.artifacts,
             self.reports,
             self.outbox,
             self.keys,
-            self.dagster,
         )
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """The folders that `prepare_home` makes."""
+        stores = (Path(u) for u in (self.archive_url, self.artifacts_url) if u.startswith("/"))
+        return (self.home, *self.home_folders, *stores, self.dagster)
 
     def environment(self) -> dict[str, str]:
         """The variables that give a child process, in whatever folder, these same settings."""
         return {
             "ROSTER_HOME": str(self.home),
             "ROSTER_WAREHOUSE_URL": self.warehouse_url,
+            "ROSTER_ARCHIVE_URL": self.archive_url,
+            "ROSTER_ARTIFACTS_URL": self.artifacts_url,
             "ROSTER_EXPECTATIONS": str(self.expectations),
             "DAGSTER_HOME": str(self.dagster),
         }
@@ -141,12 +149,16 @@ def load_settings(env: Mapping[str, str] = os.environ) -> Settings:
     """The settings that the environment gives. A variable that is empty counts as not set."""
     home = _home(env.get("ROSTER_HOME") or ".roster")
     _check_dagster_url(env.get("DAGSTER_POSTGRES_URL") or "")
-    return Settings(
+    settings = Settings(
         home=home,
         warehouse_url=_warehouse_url(env.get("ROSTER_WAREHOUSE_URL") or "", home),
+        archive_url=_store_url("ROSTER_ARCHIVE_URL", env, home / "archive"),
+        artifacts_url=_store_url("ROSTER_ARTIFACTS_URL", env, home / "artifacts"),
         expectations=_expectations(env.get("ROSTER_EXPECTATIONS") or ""),
         dagster=_dagster_home(env.get("DAGSTER_HOME") or "", home),
     )
+    _check_apart(settings)
+    return settings
 
 
 @dataclass(frozen=True)
@@ -304,6 +316,38 @@ def _warehouse_url(url: str, home: Path) -> str:
             raise SettingsError("ROSTER_WAREHOUSE_URL", shown, allowed)
         return f"postgresql+psycopg://{rest}"
     raise SettingsError("ROSTER_WAREHOUSE_URL", shown, allowed)
+
+
+def _store_url(variable: str, env: Mapping[str, str], default: Path) -> str:
+    """A folder's absolute path, or a URL for fsspec; without a slash at its end."""
+    url = env.get(variable) or str(default)
+    path = url.removeprefix("file://")
+    if path.startswith("/"):
+        if Path(path).exists() and not Path(path).is_dir():
+            raise SettingsError(variable, url, "it must name a folder, and that is a file")
+        return os.path.normpath(f"/{path.lstrip('/')}")
+    # Who says http means a server of one's own.
+    if re.fullmatch(r"(?!https?:|file:)[a-z][a-z0-9]*://[^/@:?#\s][^@:?#\s]*", url) is None:
+        raise SettingsError(
+            variable,
+            _without_login(url.partition("?")[0]),
+            "it must be a folder's absolute path, or a URL such as s3://bucket/folder without a "
+            "login; a server of your own is named by AWS_ENDPOINT_URL",
+        )
+    return re.sub(r"(?<!:)/{2,}", "/", url).rstrip("/")
+
+
+def _check_apart(settings: Settings) -> None:
+    """One inside another, a purge would take away what is the other's."""
+    taken = [str(folder) for folder in settings.home_folders]
+    for variable, url in (
+        ("ROSTER_ARCHIVE_URL", settings.archive_url),
+        ("ROSTER_ARTIFACTS_URL", settings.artifacts_url),
+    ):
+        for other in taken:
+            if f"{url}/".startswith(f"{other}/") or f"{other}/".startswith(f"{url}/"):
+                raise SettingsError(variable, url, f"it must lie apart from {other}")
+        taken.append(url)
 
 
 def _smtp_server(url: str) -> SmtpServer | None:

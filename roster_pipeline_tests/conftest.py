@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from typer.testing import CliRunner
 VARIABLES = (
     "ROSTER_HOME",
     "ROSTER_WAREHOUSE_URL",
+    "ROSTER_ARCHIVE_URL",
+    "ROSTER_ARTIFACTS_URL",
     "ROSTER_EXPECTATIONS",
     "DAGSTER_HOME",
     "ROSTER_LANDING_HOST",
@@ -44,6 +47,8 @@ class Said:
 
 
 Roster = Callable[..., Said]
+
+_buckets = itertools.count()
 
 MEMORY = Path("/dev/shm")
 """A disk in memory, where there is one: the databases of the tests need not outlive the power."""
@@ -80,3 +85,44 @@ def roster(home: Path) -> Roster:
         return Said(result.exit_code, result.stdout, result.stderr)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def object_server() -> Iterator[dict[str, str]]:
+    """A server that speaks S3, in a thread; the environment in which it is found."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield {
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        "AWS_ACCESS_KEY_ID": "key",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_REGION": "us-east-1",
+        # Or the developer's own would be asked.
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+    }
+    server.stop()
+
+
+@pytest.fixture
+def bucket_url(object_server: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URL of an empty bucket."""
+    from s3fs import S3FileSystem
+
+    monkeypatch.delenv("AWS_PROFILE", raising=False)
+    for variable, value in object_server.items():
+        monkeypatch.setenv(variable, value)
+    name = f"roster-{next(_buckets)}"
+    S3FileSystem().mkdir(name)
+    return f"s3://{name}"
+
+
+@pytest.fixture(params=["disk", "s3"])
+def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of an empty store of each kind: a folder, a place in a bucket."""
+    if request.param == "disk":
+        return str(tmp_path / "store")
+    return f"{request.getfixturevalue('bucket_url')}/store"

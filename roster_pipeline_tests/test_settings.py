@@ -34,6 +34,8 @@ def test_without_variables_everything_is_under_dot_roster_here(
     assert settings.warehouse_url == f"sqlite:///{tmp_path}/.roster/warehouse.db"
     assert settings.dagster == tmp_path / ".roster" / "dagster"
     assert settings.expectations == project_folder() / "expectations"
+    assert settings.archive_url == f"{tmp_path}/.roster/archive"
+    assert settings.artifacts_url == f"{tmp_path}/.roster/artifacts"
     assert all(path.is_relative_to(settings.home) for path in settings.folders)
 
 
@@ -42,6 +44,7 @@ def test_an_empty_variable_counts_as_not_set(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     names = ["ROSTER_HOME", "ROSTER_WAREHOUSE_URL", "ROSTER_EXPECTATIONS", "DAGSTER_HOME"]
+    names += ["ROSTER_ARCHIVE_URL", "ROSTER_ARTIFACTS_URL"]
     assert load_settings(dict.fromkeys(names, "")) == load_settings({})
 
 
@@ -49,7 +52,7 @@ def test_a_child_process_elsewhere_gets_the_same_settings(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    settings = load_settings({"ROSTER_HOME": "data"})
+    settings = load_settings({"ROSTER_HOME": "data", "ROSTER_ARCHIVE_URL": "s3://bucket/roster"})
     monkeypatch.chdir("/")
     assert load_settings(settings.environment()) == settings
 
@@ -95,7 +98,68 @@ def test_another_warehouse_is_refused_with_what_is_allowed(url: str) -> None:
     assert "secret" not in str(error.value)
 
 
-@pytest.mark.parametrize("variable", ["ROSTER_HOME", "ROSTER_EXPECTATIONS", "DAGSTER_HOME"])
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("/srv/archive/", "/srv/archive"),
+        ("file:///srv/archive", "/srv/archive"),
+        ("s3://bucket", "s3://bucket"),
+        ("s3://bucket//roster/archive/", "s3://bucket/roster/archive"),
+        ("abfs://container/archive", "abfs://container/archive"),
+    ],
+)
+def test_the_archive_is_a_folder_or_in_a_store(url: str, expected: str) -> None:
+    settings = load_settings({"ROSTER_ARCHIVE_URL": url})
+    assert settings.archive_url == expected
+    assert (Path(expected) in settings.folders) is expected.startswith("/")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "archive",
+        "s3:/bucket/x",
+        "s3://",
+        "s3://key:secret@bucket/x",
+        "s3://bucket/x?key=secret",
+        "https://minio.example/bucket",
+        "simplecache::s3://bucket",
+    ],
+)
+@pytest.mark.parametrize("variable", ["ROSTER_ARCHIVE_URL", "ROSTER_ARTIFACTS_URL"])
+def test_what_is_no_store_is_refused_with_what_is_allowed(variable: str, url: str) -> None:
+    with pytest.raises(SettingsError, match=rf"{variable} is .* s3://bucket/folder") as error:
+        load_settings({variable: url})
+    assert "secret" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("variables", "other"),
+    [
+        ({"ARTIFACTS": "s3://b/x", "ARCHIVE": "s3://b/x"}, "s3://b/x"),
+        ({"ARTIFACTS": "s3://b/x/y", "ARCHIVE": "s3://b/x"}, "s3://b/x"),
+        ({"ARTIFACTS": "s3://b", "ARCHIVE": "s3://b/x"}, "s3://b/x"),
+        ({"ARTIFACTS": "/srv/roster"}, "/srv/roster/districts"),
+        ({"ARCHIVE": "/srv/roster/landing/../landing/oak"}, "/srv/roster/landing"),
+        ({"ARCHIVE": "/srv/roster/artifacts"}, "/srv/roster/artifacts"),
+    ],
+    ids=["same", "inside", "around", "home", "landing", "default"],
+)
+def test_a_store_inside_another_which_a_purge_would_tidy_up_is_refused(
+    variables: dict[str, str], other: str
+) -> None:
+    env = {f"ROSTER_{name}_URL": url for name, url in variables.items()}
+    with pytest.raises(SettingsError, match=rf"_URL is .* it must lie apart from {other}$"):
+        load_settings({"ROSTER_HOME": "/srv/roster", **env})
+
+
+def test_beside_another_it_may_be() -> None:
+    load_settings({"ROSTER_ARCHIVE_URL": "s3://b/a", "ROSTER_ARTIFACTS_URL": "s3://b/ab"})
+
+
+@pytest.mark.parametrize(
+    "variable", ["ROSTER_HOME", "ROSTER_EXPECTATIONS", "DAGSTER_HOME", "ROSTER_ARCHIVE_URL"]
+)
 def test_a_file_where_a_folder_must_be_is_refused(variable: str, tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.touch()

@@ -27,6 +27,7 @@ def filter_preview(
     from roster_pipeline.districts.files import DistrictFileError, UnknownDistrict, load_district
     from roster_pipeline.findings import DeliveryRefused
     from roster_pipeline.landing.base import load_base
+    from roster_pipeline.landing.store import store_at
     from roster_pipeline.reports.filter_preview import preview_filters
     from roster_pipeline.warehouse import ledger
     from roster_pipeline.warehouse.database import reading
@@ -40,7 +41,7 @@ def filter_preview(
         last = ledger.last_accepted(conn, district_id)
     if last is None:
         fail(f"{district_id} has no imported delivery yet; a preview needs one.", 2)
-    base = load_base(home.archive, district_id, last.effective_hash)
+    base = load_base(store_at(home.archive_url), district_id, last.effective_hash)
     try:
         lines = preview_filters(base, settings, datetime.now(settings.zone).date())
     except DeliveryRefused as refusal:

@@ -175,7 +175,8 @@ def _import(
 
 def _app_of_archived(district_id: str, import_id: int) -> str:
     """How the delivery of an earlier import came, or exit code 2 when it cannot be taken again."""
-    from roster_pipeline.landing.intake import NotArchived, archived_files
+    from roster_pipeline.landing.intake import NotArchived, archived_at
+    from roster_pipeline.landing.store import store_at
     from roster_pipeline.warehouse import ledger
     from roster_pipeline.warehouse.database import reading
 
@@ -184,7 +185,7 @@ def _app_of_archived(district_id: str, import_id: int) -> str:
             earlier = ledger.get_import(conn, import_id)
         if earlier.district_id != district_id:
             fail(f"Import {import_id} is of {earlier.district_id}, not of {district_id}.", 2)
-        archived_files(load_settings().archive, earlier)
+        archived_at(store_at(load_settings().archive_url), earlier)
     except (ledger.UnknownImport, NotArchived) as error:
         fail(str(error), 2)
     return earlier.app

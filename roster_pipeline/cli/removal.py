@@ -39,7 +39,7 @@ def remove(
         set_district_aside,
     )
     from roster_pipeline.districts.settings import is_district_id
-    from roster_pipeline.landing.retention import folders_of_districts
+    from roster_pipeline.landing.retention import folders_of_districts, stores_of_districts
     from roster_pipeline.warehouse.database import reading
     from roster_pipeline.warehouse.lock import DistrictBusy, district_lock
     from roster_pipeline.warehouse.removal import delete_district, rows_of
@@ -50,12 +50,14 @@ def remove(
     with reading(engine) as conn:
         rows = sum(rows_of(conn, district_id).values())
     folders = [root / district_id for root in folders_of_districts(settings)]
+    stores = stores_of_districts(settings)
     has_file = True
     try:
         district_path(settings.districts, district_id)
     except UnknownDistrict as error:
         has_file = False
-        left = rows or (is_district_id(district_id) and any(f.exists() for f in folders))
+        kept = any(f.exists() for f in folders) or any(district_id in s.districts() for s in stores)
+        left = rows or (is_district_id(district_id) and kept)
         if not (delete_data and left):
             fail(str(error), 2)
     _confirm(district_id, rows, delete_data, yes)
@@ -70,6 +72,8 @@ def remove(
                 delete_district(engine, district_id, acting_user(), now)
                 for folder in folders:
                     shutil.rmtree(folder, ignore_errors=not folder.exists())
+                for store in stores:
+                    store.clear(district_id)
                 aside.unlink(missing_ok=True)
     except DistrictBusy as busy:
         fail(str(busy))

@@ -30,6 +30,7 @@ from roster_pipeline.landing import intake
 from roster_pipeline.landing.arrival import is_what_was_seen
 from roster_pipeline.landing.base import load_base, load_sources, save_base
 from roster_pipeline.landing.foreign import forget_fetched, landing_files
+from roster_pipeline.landing.store import Store, store_at
 from roster_pipeline.landing.zones import record_taken
 from roster_pipeline.oneroster.delivery import delivered_modes, open_manifest, read_delivery
 from roster_pipeline.oneroster.effective import (
@@ -94,12 +95,12 @@ class ImportConfig(dg.Config):
 
 
 @contextmanager
-def kept_aside(settings: Settings, district_id: str, delivery: intake.Delivery) -> Iterator[None]:
+def kept_aside(archive: Store, district_id: str, delivery: intake.Delivery) -> Iterator[None]:
     """Put a delivery that is refused aside in the archive, with its reason."""
     try:
         yield
     except DeliveryRefused as refusal:
-        intake.set_aside(settings.archive, district_id, delivery, refusal)
+        intake.set_aside(archive, district_id, delivery, refusal)
         raise
 
 
@@ -186,7 +187,9 @@ def _begin(
 @stage_asset(
     Snapshot,
     "landing_snapshot",
-    "What arrived: the delivery, copied once into the archive, and how it differs from the last.",
+    "What arrived: the delivery, copied once into the archive, and how it differs from the last. A "
+    "district is a partition: `roster district add ID` makes one, the job import_roster imports "
+    "what it delivered.",
     {"file"},
     output_required=False,
     check_specs=[checks.DELIVERY_IS_ACCEPTED],
@@ -207,9 +210,10 @@ def landing_snapshot(
     chosen = house.district(district_id).for_app(app)
     identity = settings_hash(chosen, house.suites(), datetime.now(chosen.zone).date())
     paths = [Path(f).absolute() for f in config.files]
+    archive = store_at(settings.archive_url)
     if earlier is not None:
         try:
-            paths = intake.archived_files(settings.archive, earlier)
+            intake.archived_at(archive, earlier)
         except intake.NotArchived as error:
             raise dg.Failure(str(error), allow_retries=False) from error
     run_id = context.run.run_id
@@ -221,21 +225,24 @@ def landing_snapshot(
             # Whatever becomes of it, it is not asked for again.
             with warehouse.engine.begin() as conn:
                 record_taken(conn, district_id, config.content, import_id, datetime.now(UTC))
+        from_zone = earlier is None and not paths
         landed = intake.Landed(paths, ())
-        if not paths:
+        if from_zone:
             landed = _landed(settings, district_id, chosen, config.content)
         with reading(warehouse.engine) as conn:
             last = ledger.last_accepted(conn, district_id)
         with warehouse.engine.begin() as conn:
             ledger.record_findings(conn, import_id, findings_frame(landed.findings))
-        delivery = intake.archive_delivery(settings.archive, district_id, landed.paths)
+        if earlier is None:
+            delivery = intake.archive_delivery(archive, district_id, landed.paths)
+        else:
+            delivery = intake.archive_again(archive, earlier)
         forget_fetched(settings, landed)
         with warehouse.engine.begin() as conn:
-            folder = delivery.folder.relative_to(settings.archive)
-            ledger.record_delivery(conn, import_id, str(folder))
-            if not paths and not config.content and not config.preview:
-                record_taken(conn, district_id, folder.name, import_id, datetime.now(UTC))
-        if not is_what_was_seen(delivery.folder.name, config.content):
+            ledger.record_delivery(conn, import_id, delivery.path)
+            if from_zone and not config.content and not config.preview:
+                record_taken(conn, district_id, delivery.name, import_id, datetime.now(UTC))
+        if not is_what_was_seen(delivery.name, config.content):
             message = (
                 "Something else lies in the landing zone by now; it is taken when it is whole."
             )
@@ -244,8 +251,8 @@ def landing_snapshot(
             context.log.info(message)
             yield checks.evaluate_delivery(findings_frame(), import_id)
             return
-        with kept_aside(settings, district_id, delivery):
-            package = intake.open_delivery(delivery)
+        with kept_aside(archive, district_id, delivery):
+            package = intake.open_delivery(archive, delivery)
             missing = missing_files(
                 package,
                 chosen.required_files,
@@ -258,7 +265,7 @@ def landing_snapshot(
             modes = delivered_modes(package, open_manifest(package))
         hashes = intake.file_hashes(package)
         base_hash = last.effective_hash if last else None
-        base = load_sources(settings.archive, district_id, base_hash)
+        base = load_sources(archive, district_id, base_hash)
         outdated = roles_are_outdated(package)
         sources = next_sources(base, hashes, modes, roles_outdated=outdated)
         effective = effective_hash(sources)
@@ -278,11 +285,11 @@ def landing_snapshot(
             metadata={
                 **import_metadata(import_id),
                 "app": imported.app,
-                "bytes": sum(path.stat().st_size for path in delivery.paths),
+                "bytes": delivery.size,
                 "files": dg.MetadataValue.md(
                     "\n".join(f"- {name}: `{digest[:12]}`" for name, digest in hashes.items())
                 ),
-                "archived in": dg.MetadataValue.path(str(delivery.folder)),
+                "archived in": dg.MetadataValue.path(archive.address(delivery.path)),
                 "effective_hash": effective,
                 **report_metadata(settings.reports, district_id, import_id),
             },
@@ -306,16 +313,16 @@ def parsed_roster(
     """Parses the archived delivery."""
     import_id = landing_snapshot.import_id
     with booked(context, warehouse, import_id) as imported:
-        snapshot, archive = landing_snapshot, house.settings().archive
+        snapshot, archive = landing_snapshot, store_at(house.settings().archive_url)
         district_id = checked_district(context.partition_key)
         started = time.perf_counter()
-        with kept_aside(house.settings(), district_id, snapshot.delivery):
-            delivery = read_delivery(intake.open_delivery(snapshot.delivery))
+        with kept_aside(archive, district_id, snapshot.delivery):
+            delivery = read_delivery(intake.open_delivery(archive, snapshot.delivery))
             base = load_base(archive, district_id, snapshot.base_hash)
             effective = apply_delivery(delivery, base)
         parsed = parse(effective, house.district(district_id).for_app(imported.app))
         seconds = time.perf_counter() - started
-        intake.keep(snapshot.delivery)
+        intake.keep(archive, snapshot.delivery)
         effective_id = effective_hash(snapshot.sources)
         save_base(archive, district_id, effective_id, effective.files, snapshot.sources)
         entries = [

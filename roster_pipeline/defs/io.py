@@ -1,20 +1,17 @@
 """Artifacts: what a stage hands to the next, and the IO manager that keeps it as Parquet.
 
-Each artifact is a folder `artifacts/<district>/<asset>/` with a Parquet file a frame and
-`meta.json` for the rest; it is replaced as a whole, so that a reader sees one or the other. What a
-run has just written it does not read again, and a frame that a stage did not touch is not written
-again: its file is linked.
+Each artifact is a thing `<district>/<asset>` in the artifacts' store, with a Parquet file a frame
+and `meta.json` for the rest; it is replaced as a whole, so that a reader sees one or the other.
+What a run has just written it does not read again, and on a disk a frame that a stage did not touch
+is not written again: its file is linked.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol, Self
 
@@ -24,6 +21,7 @@ from pydantic import PrivateAttr
 
 from roster_pipeline.defs.partitions import checked_district
 from roster_pipeline.landing.intake import Delivery
+from roster_pipeline.landing.store import Store, store_at
 from roster_pipeline.oneroster.effective import Sources
 from roster_pipeline.roster import Roster
 from roster_pipeline.settings import load_settings
@@ -62,8 +60,7 @@ class Snapshot:
         """No frames."""
         return {}, {
             "import_id": self.import_id,
-            "folder": str(self.delivery.folder),
-            "files": list(self.delivery.files),
+            "delivery": asdict(self.delivery),
             "base_hash": self.base_hash,
             "sources": {name: list(chain) for name, chain in self.sources.items()},
         }
@@ -71,7 +68,7 @@ class Snapshot:
     @classmethod
     def from_parts(cls, frames: Mapping[str, pd.DataFrame], meta: Mapping[str, Any]) -> Snapshot:
         """From its JSON."""
-        delivery = Delivery(Path(meta["folder"]), tuple(meta["files"]))
+        delivery = Delivery(**meta["delivery"])
         return cls(meta["import_id"], delivery, meta["base_hash"], meta["sources"])
 
 
@@ -145,15 +142,15 @@ class StagedPlan:
 
 @dataclass(frozen=True)
 class _Written:
-    """An artifact as it lies in its folder, whose inode another folder in its place has not."""
+    """An artifact as it lies at its path, with the stamp that another in its place has not."""
 
-    folder: Path
-    inode: int
+    path: str
+    stamp: str | None
     artifact: Artifact
 
 
 class ArtifactIOManager(dg.ConfigurableIOManager):
-    """Stores artifacts under `artifacts/` of ROSTER_HOME, by district and asset."""
+    """Stores artifacts where ROSTER_ARTIFACTS_URL says, by district and asset."""
 
     _last: _Written | None = PrivateAttr(None)
 
@@ -165,60 +162,62 @@ class ArtifactIOManager(dg.ConfigurableIOManager):
         finally:
             self._last = None
 
-    def _folder(self, district_id: str, asset_key: dg.AssetKey) -> Path:
-        return load_settings().artifacts / checked_district(district_id) / asset_key.path[-1]
-
-    def _in(self, folder: Path) -> Artifact | None:
-        """The artifact in a folder, if it is the one that was written last."""
+    def _in(self, store: Store, path: str) -> Artifact | None:
+        """The artifact at a path, if it is the one that was written last."""
         last = self._last
-        if last is None or (folder, folder.stat().st_ino) != (last.folder, last.inode):
+        if last is None or last.path != path or last.stamp != store.stamp(path):
             return None
         return last.artifact
 
     def handle_output(self, context: dg.OutputContext, obj: Artifact) -> None:
         """Write an artifact beside the old one, then put it in its place."""
-        folder = self._folder(context.partition_key, context.asset_key)
-        folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        arriving = Path(tempfile.mkdtemp(prefix=".arriving-", dir=folder.parent))
+        district_id = checked_district(context.partition_key)
+        store, path = _store(), f"{district_id}/{context.asset_key.path[-1]}"
         frames, meta = obj.parts()
-        written = self._written_frames(folder.parent)
-        for name, frame in frames.items():
-            if path := written.get(id(frame)):
-                os.link(path, arriving / f"{name}.parquet")
-            else:
-                frame.to_parquet(arriving / f"{name}.parquet", compression="lz4", index=False)
-        (arriving / "meta.json").write_text(json.dumps(meta))
-        if folder.exists():
-            old = Path(tempfile.mkdtemp(prefix=".leaving-", dir=folder.parent))
-            folder.replace(old / "old")
-            arriving.replace(folder)
-            shutil.rmtree(old)
-        else:
-            arriving.replace(folder)
-        self._last = _Written(folder, folder.stat().st_ino, obj)
+        with store.arriving(district_id) as arriving:
+            written = self._written_frames(store, district_id)
+            for name, frame in frames.items():
+                file = arriving / f"{name}.parquet"
+                if same := written.get(id(frame)):
+                    file.hardlink_to(same)
+                else:
+                    frame.to_parquet(file, compression="lz4", index=False)
+            (arriving / "meta.json").write_text(json.dumps(meta))
+            store.put(arriving, path)
+        self._last = _Written(path, store.stamp(path), obj)
 
-    def _written_frames(self, district: Path) -> dict[int, Path]:
+    def _written_frames(self, store: Store, district_id: str) -> dict[int, Path]:
         """By identity, the files of the frames that were written last for a district."""
         last = self._last
-        if last is None or last.folder.parent != district or not self._in(last.folder):
+        if last is None or not last.path.startswith(f"{district_id}/"):
+            return {}
+        folder = store.folder(last.path)
+        if folder is None or not self._in(store, last.path):
             return {}
         frames, _ = last.artifact.parts()
-        return {id(frame): last.folder / f"{name}.parquet" for name, frame in frames.items()}
+        return {id(frame): folder / f"{name}.parquet" for name, frame in frames.items()}
 
     def load_input(self, context: dg.InputContext) -> Artifact:
         """The artifact a stage handed on, as the type the asset asks for."""
-        folder = self._folder(context.partition_key, context.asset_key)
-        if not folder.exists():
+        district_id = checked_district(context.partition_key)
+        store, path = _store(), f"{district_id}/{context.asset_key.path[-1]}"
+        if artifact := self._in(store, path):
+            return artifact
+        if not store.has(path):
             raise dg.Failure(
                 f"{context.asset_key.to_user_string()} of {context.partition_key} is not there; "
                 "materialise it first, or run the job import_roster.",
                 allow_retries=False,
             )
-        if artifact := self._in(folder):
-            return artifact
-        frames = {
-            path.stem: pd.read_parquet(path, dtype_backend="pyarrow")
-            for path in sorted(folder.glob("*.parquet"))
-        }
+        with store.open(path) as folder:
+            frames = {
+                file.stem: pd.read_parquet(file, dtype_backend="pyarrow")
+                for file in sorted(folder.glob("*.parquet"))
+            }
+            meta = json.loads((folder / "meta.json").read_text())
         kind: type[Artifact] = context.dagster_type.typing_type
-        return kind.from_parts(frames, json.loads((folder / "meta.json").read_text()))
+        return kind.from_parts(frames, meta)
+
+
+def _store() -> Store:
+    return store_at(load_settings().artifacts_url)

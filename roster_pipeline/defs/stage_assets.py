@@ -20,6 +20,7 @@ from roster_pipeline.defs.partitions import DISTRICTS, checked_district
 from roster_pipeline.defs.resources import HouseResource, WarehouseResource
 from roster_pipeline.districts.settings import DistrictSettings
 from roster_pipeline.findings import DeliveryRefused, Outcome, findings_frame
+from roster_pipeline.landing.store import StoreError
 from roster_pipeline.reports.html import report_path
 from roster_pipeline.roster import RECEIVED_OUTCOMES, REJECTED_OUTCOMES, Roster
 from roster_pipeline.stages.schools import decide_schools
@@ -74,8 +75,9 @@ def booked(
         _refuse(context, warehouse, import_id, refusal)
     except Exception as error:
         with warehouse.engine.begin() as conn:
-            # A Failure is ours and says why; what another exception carries may be a person's.
+            # These are ours and say why; what another exception carries may be a person's.
             why = error.description if isinstance(error, dg.Failure) else None
+            why = str(error) if isinstance(error, StoreError) else why
             message = f"{context.asset_key.to_user_string()}: {why or type(error).__name__}"
             ledger.finish_import(conn, import_id, "failed", datetime.now(UTC), message)
         raise

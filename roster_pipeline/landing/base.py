@@ -1,75 +1,86 @@
 """The effective set of each import, kept as read, so that the next delivery can stand on it.
 
-`archive/<district>/effective/<effective hash>/` holds for each file its records, its rejected rows
-and what was told of its rows (Parquet), and `sources.json`: which archived files it stands on.
+In the archive, `<district>/effective/<effective hash>` holds for each file its records, its
+rejected rows and what was told of its rows (Parquet), and `sources.json`: which archived files it
+stands on.
 """
 
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
 
+from roster_pipeline.landing.store import Store, StoreError
 from roster_pipeline.oneroster.effective import EffectiveFile, Sources
 from roster_pipeline.oneroster.reader import FileReading
 
 _FRAMES = ("frame", "rejected", "told")
 
 
-def _folder(archive: Path, district_id: str, effective_hash: str) -> Path:
-    return archive / district_id / "effective" / effective_hash
+def _path(district_id: str, effective_hash: str) -> str:
+    return f"{district_id}/effective/{effective_hash}"
 
 
 def save_base(
-    archive: Path,
+    archive: Store,
     district_id: str,
     effective_hash: str,
     files: Mapping[str, EffectiveFile],
     sources: Sources,
 ) -> None:
     """Keep an effective set under its hash. One that is there already is the same."""
-    folder = _folder(archive, district_id, effective_hash)
-    if folder.exists():
+    path = _path(district_id, effective_hash)
+    if archive.has(path):
         return
-    folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    arriving = Path(tempfile.mkdtemp(prefix=".arriving-", dir=folder.parent))
-    try:
+    with archive.arriving(f"{district_id}/effective") as arriving:
         for name, file in files.items():
             for part in _FRAMES:
                 frame: pd.DataFrame = getattr(file.reading, part)
                 frame.to_parquet(arriving / f"{name}.{part}.parquet", compression="zstd")
         (arriving / "sources.json").write_text(json.dumps({n: list(c) for n, c in sources.items()}))
-        if not folder.exists():
-            arriving.rename(folder)
-    finally:
-        shutil.rmtree(arriving, ignore_errors=True)
+        archive.put(arriving, path)
 
 
-def load_sources(archive: Path, district_id: str, effective_hash: str | None) -> Sources:
-    """What the files of an effective set stand on; nothing before the first import."""
+def _kept(archive: Store, district_id: str, effective_hash: str) -> str:
+    path = _path(district_id, effective_hash)
+    if not archive.has(path):
+        why = (
+            "the effective set that the next delivery stands on is not there (ROSTER_ARCHIVE_URL?)"
+        )
+        raise StoreError(archive.address(path), why)
+    return path
+
+
+def load_sources(archive: Store, district_id: str, effective_hash: str | None) -> Sources:
+    """What the files of an effective set stand on; nothing before the first import. Raises
+    StoreError when it is not in the archive."""
     if effective_hash is None:
         return {}
-    path = _folder(archive, district_id, effective_hash) / "sources.json"
-    sources: dict[str, list[str]] = json.loads(path.read_text())
+    with archive.open(_kept(archive, district_id, effective_hash), "sources.json") as folder:
+        return _sources(folder)
+
+
+def _sources(folder: Path) -> Sources:
+    sources: dict[str, list[str]] = json.loads((folder / "sources.json").read_text())
     return sources
 
 
 def load_base(
-    archive: Path, district_id: str, effective_hash: str | None
+    archive: Store, district_id: str, effective_hash: str | None
 ) -> dict[str, FileReading]:
-    """The readings of an effective set by file name; nothing before the first import."""
+    """The readings of an effective set by file name; nothing before the first import. Raises
+    StoreError when it is not in the archive."""
     if effective_hash is None:
         return {}
-    folder = _folder(archive, district_id, effective_hash)
+    with archive.open(_kept(archive, district_id, effective_hash)) as folder:
 
-    def read(name: str, part: str) -> pd.DataFrame:
-        return pd.read_parquet(folder / f"{name}.{part}.parquet", dtype_backend="pyarrow")
+        def read(name: str, part: str) -> pd.DataFrame:
+            return pd.read_parquet(folder / f"{name}.{part}.parquet", dtype_backend="pyarrow")
 
-    return {
-        name: FileReading(name, read(name, "frame"), read(name, "rejected"), read(name, "told"))
-        for name in load_sources(archive, district_id, effective_hash)
-    }
+        return {
+            name: FileReading(name, read(name, "frame"), read(name, "rejected"), read(name, "told"))
+            for name in _sources(folder)
+        }

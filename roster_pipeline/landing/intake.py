@@ -10,14 +10,13 @@ import hashlib
 import json
 import os
 import re
-import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from roster_pipeline.findings import DeliveryRefused, Finding, finding
+from roster_pipeline.landing.store import Store
 from roster_pipeline.oneroster.package import KNOWN_FILES, Package, open_package
 from roster_pipeline.warehouse.ledger import Import
 
@@ -39,15 +38,15 @@ class NotArchived(LookupError):
 
 @dataclass(frozen=True)
 class Delivery:
-    """A delivery in the archive: its folder, and the files in it as they arrived."""
+    """A delivery in the archive. path: where in it. size: the bytes of its files."""
 
-    folder: Path
-    files: tuple[str, ...]
+    path: str
+    size: int
 
     @property
-    def paths(self) -> list[Path]:
-        """The archived files."""
-        return [self.folder / name for name in self.files]
+    def name(self) -> str:
+        """What it is called by: the sha256 of its files' names and content."""
+        return self.path.rpartition("/")[2]
 
 
 @dataclass(frozen=True)
@@ -102,11 +101,11 @@ def right_name(name: str) -> str | None:
     return {right.lower(): right for right in TAKEN_NAMES}.get(plain)
 
 
-def archive_delivery(archive: Path, district_id: str, paths: Sequence[Path]) -> Delivery:
-    """Copy the files of a delivery into `archive/<district>/deliveries/<sha256>/`.
+def archive_delivery(archive: Store, district_id: str, paths: Sequence[Path]) -> Delivery:
+    """Copy the files of a delivery to `<district>/deliveries/<sha256>` in the archive.
 
     Each file is read once and hashed while it is copied; the copies are read-only. A folder
-    stands for the files in it. A delivery that is there already is not copied again. Raises
+    stands for the files in it. A delivery that is there already is not put there again. Raises
     DeliveryRefused when a file is not there.
     """
     sources = [
@@ -124,32 +123,36 @@ def archive_delivery(archive: Path, district_id: str, paths: Sequence[Path]) -> 
     twice = [name for name, times in names.items() if times > 1]
     if twice:
         raise DeliveryRefused([finding("file_twice", file=n, other=n) for n in twice])
-    shelf = _private(archive / district_id / "deliveries")
-    arriving = Path(tempfile.mkdtemp(prefix=".arriving-", dir=shelf))
-    try:
+    shelf = f"{district_id}/deliveries"
+    with archive.arriving(shelf) as arriving:
         digests = {source.name: _copy(source, arriving / source.name) for source in sources}
-        folder = shelf / _name(digests)
-        if not folder.exists():
-            arriving.rename(folder)
-    finally:
-        shutil.rmtree(arriving, ignore_errors=True)
-    return Delivery(folder, tuple(source.name for source in sources))
+        size = sum(file.stat().st_size for file in arriving.iterdir())
+        delivery = Delivery(f"{shelf}/{_name(digests)}", size)
+        if not archive.has(delivery.path):
+            archive.put(arriving, delivery.path)
+    return delivery
 
 
-def archived_files(archive: Path, imported: Import) -> list[Path]:
-    """The files of the delivery of an import, from the archive. Raises NotArchived."""
+def archived_at(archive: Store, imported: Import) -> str:
+    """Where in the archive the delivery of an import is. Raises NotArchived."""
     if imported.delivery is None:
         raise NotArchived(f"Import {imported.id} brought no delivery into the archive.")
-    shelves = [archive / imported.delivery]
-    shelves.append(archive / imported.district_id / "refused" / shelves[0].name)
-    folder = next((folder for folder in shelves if folder.is_dir()), None)
-    if folder is None:
+    aside = f"{imported.district_id}/refused/{imported.delivery.rpartition('/')[2]}"
+    path = next((path for path in (imported.delivery, aside) if archive.has(path)), None)
+    if path is None:
         raise NotArchived(
             f"The delivery of import {imported.id} is not in the archive any more: its days are "
             "over (ROSTER_KEEP_ARCHIVE_DAYS, and ROSTER_KEEP_REFUSED_DAYS for a refused one). "
             "It must be delivered again."
         )
-    return sorted(path for path in folder.iterdir() if path.name != REASON)
+    return path
+
+
+def archive_again(archive: Store, imported: Import) -> Delivery:
+    """Take the delivery of an import in once more, as if it had arrived now. Raises NotArchived."""
+    with archive.open(archived_at(archive, imported)) as folder:
+        files = sorted(path for path in folder.iterdir() if path.name != REASON)
+        return archive_delivery(archive, imported.district_id, files)
 
 
 def delivery_name(paths: Sequence[Path]) -> str:
@@ -170,12 +173,6 @@ def _name(digests: Mapping[str, str]) -> str:
     return hashlib.sha256(lines.encode()).hexdigest()
 
 
-def _private(folder: Path) -> Path:
-    """The folder, made if need be for its owner only."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return folder
-
-
 def _copy(source: Path, target: Path) -> str:
     """Copy one file to a read-only one; the sha256 of what was copied."""
     digest = hashlib.sha256()
@@ -188,39 +185,33 @@ def _copy(source: Path, target: Path) -> str:
 
 
 def set_aside(
-    archive: Path, district_id: str, delivery: Delivery, refusal: DeliveryRefused
+    archive: Store, district_id: str, delivery: Delivery, refusal: DeliveryRefused
 ) -> None:
-    """Move a refused delivery to `archive/<district>/refused/<sha256>/`, with its reason.
+    """Move a refused delivery to `<district>/refused/<sha256>` in the archive, with its reason.
 
     One that an import could use before (it was delivered otherwise, or the settings were others)
-    stays where that import finds it, and is linked.
+    stays where that import finds it too.
     """
-    target = _private(archive / district_id / "refused") / delivery.folder.name
-    if not target.exists():
-        if seal_of(delivery.folder).exists():
-            shutil.copytree(delivery.folder, target, copy_function=os.link)
-        else:
-            delivery.folder.rename(target)
-    elif not seal_of(delivery.folder).exists():
-        shutil.rmtree(delivery.folder)
-    reason = target / REASON
-    reason.unlink(missing_ok=True)
-    reason.write_text(json.dumps([asdict(f) for f in refusal.findings], indent=2))
+    shelf = f"{district_id}/refused"
+    with archive.open(delivery.path) as folder, archive.arriving(shelf) as aside:
+        for file in folder.iterdir():
+            if file.name != REASON:
+                (aside / file.name).hardlink_to(file)
+        (aside / REASON).write_text(json.dumps([asdict(f) for f in refusal.findings], indent=2))
+        archive.put(aside, f"{shelf}/{delivery.name}")
+    if not archive.is_marked(delivery.path):
+        archive.remove(delivery.path)
 
 
-def keep(delivery: Delivery) -> None:
+def keep(archive: Store, delivery: Delivery) -> None:
     """Remember that an import could use a delivery, so that no refusal moves it away."""
-    seal_of(delivery.folder).touch()
+    archive.mark(delivery.path)
 
 
-def seal_of(folder: Path) -> Path:
-    """The file that says that an import could use the delivery in a folder of the archive."""
-    return folder.with_name(f".{folder.name}.kept")
-
-
-def open_delivery(delivery: Delivery) -> Package:
+def open_delivery(archive: Store, delivery: Delivery) -> Package:
     """The package in an archived delivery. Raises DeliveryRefused."""
-    return open_package(delivery.paths)
+    with archive.open(delivery.path) as folder:
+        return open_package([folder])
 
 
 def file_hashes(package: Package) -> dict[str, str]:

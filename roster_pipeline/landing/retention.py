@@ -12,8 +12,6 @@ when somebody asks for it, and may hold names; it goes when its delivery does.
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -26,6 +24,7 @@ from sqlalchemy import Connection, Engine, delete, func, select
 from roster_pipeline.districts.settings import is_district_id
 from roster_pipeline.findings import DeliveryRefused
 from roster_pipeline.landing import intake
+from roster_pipeline.landing.store import Disk, Store, Thing, store_at
 from roster_pipeline.settings import KeepDays, Settings
 from roster_pipeline.warehouse import ledger
 from roster_pipeline.warehouse.database import reading
@@ -55,17 +54,19 @@ BUSY = "an import of the district is running"
 class Item:
     """What goes as a whole or not at all.
 
-    paths: its files and folders. files, size: how many in them, and their bytes. since: when it
-    arrived, or was last used. needed: why it stays, however old; None where nothing needs it.
+    paths: its files; of a thing in a store, where in the store. files, size: how many files, and
+    their bytes. since: when it arrived, or was last used. needed: why it stays, however old; None
+    where nothing needs it. store: what it is a thing in, if it is one.
     """
 
     kind: Kind
     district_id: str
-    paths: tuple[Path, ...]
+    paths: tuple[str, ...]
     files: int
     size: int
     since: datetime
     needed: str | None = None
+    store: Store | None = None
 
 
 @dataclass(frozen=True)
@@ -208,22 +209,19 @@ def _shelf_and_name(delivery: str | None) -> str:
 
 def folders_of_districts(settings: Settings) -> list[Path]:
     """The folders in which each district has one of its own with its data."""
-    return [
-        *(settings.landing, settings.fetched, settings.archive),
-        *(settings.artifacts, settings.reports),
-    ]
+    return [settings.landing, settings.fetched, settings.reports]
+
+
+def stores_of_districts(settings: Settings) -> list[Store]:
+    """The stores that keep each district's data under its id."""
+    return [store_at(settings.archive_url), store_at(settings.artifacts_url)]
 
 
 def _districts(settings: Settings) -> list[str]:
-    """The districts that have a folder anywhere, also those whose file is gone."""
-    return sorted(
-        {
-            folder.name
-            for root in folders_of_districts(settings)
-            for folder in _entries(root)
-            if is_district_id(folder.name) and folder.is_dir()
-        }
-    )
+    """The districts that have something anywhere, also those whose file is gone."""
+    folders = [Disk(root) for root in folders_of_districts(settings)]
+    places = [*folders, *stores_of_districts(settings)]
+    return sorted({d for place in places for d in place.districts() if is_district_id(d)})
 
 
 def _purge_district(
@@ -241,26 +239,20 @@ def _purge_district(
         # An import that wants to begin meanwhile would fail: the lock is held for moments only.
         with district_lock(engine, district_id):
             verdicts = decide(_survey(settings, engine, district_id, keep, now), keep, now)
-            aside = [folder for v in verdicts if v.why == GOES for folder in _move_aside(v.item)]
+            for verdict in verdicts:
+                if verdict.why == GOES:
+                    _take_away(verdict.item)
     except DistrictBusy:
         return [replace(v, why=BUSY) if v.why == GOES else v for v in verdicts]
-    for folder in aside:
-        shutil.rmtree(folder)
     return verdicts
 
 
-def _move_aside(item: Item) -> list[Path]:
-    """Take an item out of its place at once, so that nobody finds a half of it; the folders that
-    then are to be removed."""
-    aside = []
+def _take_away(item: Item) -> None:
     for path in item.paths:
-        if path.is_dir():
-            leaving = Path(tempfile.mkdtemp(prefix=".leaving-", dir=path.parent))
-            path.rename(leaving / path.name)
-            aside.append(leaving)
-        elif _modified(path) <= item.since:  # else an upload has just put a new file there
-            path.unlink()
-    return aside
+        if item.store is not None:
+            item.store.remove(path)
+        elif _modified(Path(path)) <= item.since:  # else an upload has just put a new file there
+            Path(path).unlink()
 
 
 def _survey(
@@ -270,27 +262,24 @@ def _survey(
     with reading(engine) as conn:
         needed = needed_of(conn, district_id)
     horizon = now - timedelta(days=keep.landing)
-    artifacts = _entries(settings.artifacts / district_id)
-    reports = [p for p in _entries(settings.reports / district_id) if p.suffix == ".html"]
+    archive, artifacts = stores_of_districts(settings)
+    reports = [p for p in _files(settings.reports / district_id) if p.suffix == ".html"]
     return [
         *_in_landing(settings.landing, district_id, needed, horizon),
         *_in_landing(settings.fetched, district_id, needed, horizon),
-        *_in_archive(settings.archive / district_id, district_id, needed),
-        *(_item("artifacts", district_id, [path]) for path in artifacts),
+        *_in_archive(archive, district_id, needed),
+        *(_thing("artifacts", district_id, artifacts, t) for t in artifacts.things(district_id)),
         *(_item("reports", district_id, [path]) for path in reports),
     ]
 
 
-def _in_archive(archive: Path, district_id: str, needed: Needed) -> list[Item]:
+def _in_archive(archive: Store, district_id: str, needed: Needed) -> list[Item]:
     items = []
     for shelf in ("deliveries", "effective", "refused"):
         kind: Kind = "refused" if shelf == "refused" else "archive"
-        entries = _entries(archive / shelf)
-        folders = {path for path in entries if path.is_dir()}
-        seals = {intake.seal_of(path) for path in folders} & set(entries)
-        for path in sorted({*entries} - seals):
-            item = _item(kind, district_id, [path, *({intake.seal_of(path)} & seals)])
-            name = f"{shelf}/{path.name}"
+        for thing in archive.things(f"{district_id}/{shelf}"):
+            item = _thing(kind, district_id, archive, thing)
+            name = thing.path.partition("/")[2]
             items.append(
                 replace(
                     item,
@@ -308,12 +297,12 @@ def _in_landing(landing: Path, district_id: str, needed: Needed, horizon: dateti
         delivery = intake.landed_files(landing, district_id).paths
     except DeliveryRefused:
         delivery = []
-    others = [p for p in _entries(landing / district_id) if p.is_file() and p not in delivery]
+    others = [path for path in _files(landing / district_id) if path not in delivery]
     groups = [*([delivery] if delivery else []), *([path] for path in others)]
-    items = [_item("landing", district_id, group) for group in groups]
+    items = [(group, _item("landing", district_id, group)) for group in groups]
     return [
-        item if item.since > horizon or _is_done(item.paths, needed) else replace(item, needed=LEFT)
-        for item in items
+        item if item.since > horizon or _is_done(group, needed) else replace(item, needed=LEFT)
+        for group, item in items
     ]
 
 
@@ -328,24 +317,23 @@ def _is_done(paths: Sequence[Path], needed: Needed) -> bool:
     )
 
 
-def _item(kind: Kind, district_id: str, paths: Sequence[Path]) -> Item:
-    inside = [p for path in paths for p in (path, *path.rglob("*")) if not p.is_symlink()]
-    files = [p for p in inside if p.is_file()]
-    return Item(
-        kind,
-        district_id,
-        tuple(paths),
-        len(files),
-        sum(p.lstat().st_size for p in files),
-        max(_modified(path) for path in paths),
-    )
+def _item(kind: Kind, district_id: str, files: Sequence[Path]) -> Item:
+    paths = tuple(str(path) for path in files)
+    size = sum(path.lstat().st_size for path in files)
+    since = max(_modified(path) for path in files)
+    return Item(kind, district_id, paths, len(files), size, since)
 
 
-def _entries(folder: Path) -> list[Path]:
-    """What lies in a folder; nothing where there is none, or a link."""
+def _thing(kind: Kind, district_id: str, store: Store, thing: Thing) -> Item:
+    size, since = thing.size, thing.since
+    return Item(kind, district_id, (thing.path,), thing.files, size, since, store=store)
+
+
+def _files(folder: Path) -> list[Path]:
+    """The files in a folder; none where there is none, or a link."""
     if folder.is_symlink() or not folder.is_dir():
         return []
-    return sorted(path for path in folder.iterdir() if not path.is_symlink())
+    return sorted(p for p in folder.iterdir() if p.is_file() and not p.is_symlink())
 
 
 def _modified(path: Path) -> datetime:

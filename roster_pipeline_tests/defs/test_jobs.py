@@ -38,7 +38,7 @@ def engine(home: Path, monkeypatch: pytest.MonkeyPatch) -> Engine:
         import_id = ledger.start_import(engine, district, "sftp", None, False, "s", NOW)
         with engine.begin() as conn:
             if status == "held":
-                (settings.archive / OAK / "deliveries" / "d").mkdir(parents=True)
+                (home / "archive" / OAK / "deliveries" / "d").mkdir(parents=True)
                 ledger.record_delivery(conn, import_id, f"{OAK}/deliveries/d")
                 record_hold(conn, import_id, "plan", [], [], NOW)
             ledger.finish_import(conn, import_id, status, NOW)  # type: ignore[arg-type]

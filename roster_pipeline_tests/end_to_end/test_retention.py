@@ -1,11 +1,15 @@
-"""After a purge, an undo and the next delta find what they stand on: all the way."""
+"""After a purge, an undo and the next delta find what they stand on: all the way, with archive and
+artifacts in an object store. (What is kept for how long is tried on a disk, too, without imports.)
+"""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from roster_pipeline.landing.retention import purge
+import pytest
+
+from roster_pipeline.landing.retention import purge, stores_of_districts
 from roster_pipeline.oneroster.writer import write_package
 from roster_pipeline.settings import load_keep_days, load_settings
 from roster_pipeline.warehouse.database import open_warehouse
@@ -17,8 +21,10 @@ FRAMES = district(300)
 
 
 def test_an_old_state_is_given_back_and_a_delta_is_applied_to_it_though_all_was_purged(
-    roster: Roster, home: Path, tmp_path: Path
+    roster: Roster, home: Path, tmp_path: Path, bucket_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    for name in ("archive", "artifacts"):
+        monkeypatch.setenv(f"ROSTER_{name.upper()}_URL", f"{bucket_url}/{name}")
     roster("district", "add", OAK, "--name", "Oak County")
     zone = home / "landing" / OAK
     one, two = students(FRAMES).head(2)
@@ -38,7 +44,8 @@ def test_an_old_state_is_given_back_and_a_delta_is_applied_to_it_though_all_was_
     assert {line["what"] for line in done.lines() if line["outcome"] == "gone"} >= {
         *("landing zone", "archive", "artifacts"),
     }
-    assert list(zone.iterdir()) == [] and list((home / "artifacts" / OAK).iterdir()) == []
+    archive, artifacts = stores_of_districts(load_settings())
+    assert list(zone.iterdir()) == [] and artifacts.things(OAK) == []
     gone = roster("import", OAK, "--from-import", 2)
     assert gone.code == 2 and "not in the archive any more" in gone.err
     assert roster("undo", 3, "--reason", "the wrong year").code == 0
@@ -55,3 +62,9 @@ def test_an_old_state_is_given_back_and_a_delta_is_applied_to_it_though_all_was_
     counts = said.json()["counts"]["student"]
     assert (counts["updated"], counts["deleted"]) == (1, 0)
     assert counts["received"] == len(students(FRAMES)) - 1, f"{one} is not back"
+    assert len(archive.things(f"{OAK}/effective")) == 3
+    assert not any((home / name).exists() for name in ("archive", "artifacts"))
+    left = roster("filter-preview", OAK, "--format", "json").json()
+    assert {(line["enrollment_type"], line["records"]) for line in left} >= {
+        ("student", counts["received"])
+    }

@@ -11,6 +11,7 @@ import pytest
 
 from roster_pipeline.landing.arrival import ZIP_QUIET_S, Arrival, decide, watch
 from roster_pipeline.landing.intake import archive_delivery, landed_files
+from roster_pipeline.landing.store import Disk
 from roster_pipeline.landing.survey import look_into
 from roster_pipeline.landing.wholeness import examine
 from roster_pipeline_tests.landing.zone import Zone, make_zone, running
@@ -87,9 +88,9 @@ def test_an_import_keeps_its_copy_when_another_delivery_is_uploaded_meanwhile(
 
     def taken() -> bytes:
         landed = landed_files(zone.settings.landing, "oak")
-        copy = archive_delivery(zone.settings.archive, "oak", landed.paths)
-        copies.append(copy.paths[0])
-        return copy.paths[0].read_bytes()
+        archive = Path(zone.settings.archive_url)
+        copies.append(archive / archive_delivery(Disk(archive), "oak", landed.paths).path / NAME)
+        return copies[-1].read_bytes()
 
     copies: list[Path] = []
     other = zipped(tmp_path / "other.zip", entries(contents(version="1.0"))).read_bytes()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ import pytest
 from roster_pipeline.findings import DeliveryRefused, finding
 from roster_pipeline.landing.intake import (
     Delivery,
+    NotArchived,
+    archive_again,
     archive_delivery,
     file_hashes,
     keep,
@@ -19,6 +22,8 @@ from roster_pipeline.landing.intake import (
     open_delivery,
     set_aside,
 )
+from roster_pipeline.landing.store import Disk, Store, store_at
+from roster_pipeline.warehouse.ledger import Import
 from roster_pipeline_tests.oneroster.packages import codes, contents, entries, folder, zipped
 
 OAK = "oak"
@@ -46,7 +51,8 @@ def test_a_zip_and_loose_files_are_both_found_and_the_zip_wins(tmp_path: Path) -
     found = landed_files(tmp_path, OAK)
     assert [p.name for p in found.paths] == ["OneRoster.zip"]
     assert codes(found.findings) == ["file_ignored_beside_zip"]
-    package = open_delivery(archive_delivery(tmp_path / "archive", OAK, found.paths))
+    archive = Disk(tmp_path / "archive")
+    package = open_delivery(archive, archive_delivery(archive, OAK, found.paths))
     assert package.files == contents()
 
 
@@ -107,146 +113,174 @@ def test_a_link_out_of_the_landing_zone_is_not_followed(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def archive(tmp_path: Path) -> Path:
-    return tmp_path / "archive"
+def archive(store_url: str) -> Store:
+    return store_at(store_url)
 
 
 def arrived(tmp_path: Path, **files: bytes) -> Path:
     return folder(tmp_path / "arrived", files or {"users": b"u", "orgs": b"o"})
 
 
-def test_the_archive_is_named_by_content_and_private_and_read_only(
-    tmp_path: Path, archive: Path
-) -> None:
+def held(archive: Store, path: str) -> dict[str, bytes]:
+    """The files of a thing."""
+    with archive.open(path) as folder:
+        return {file.name: file.read_bytes() for file in sorted(folder.iterdir())}
+
+
+def shelf(archive: Store, name: str = "deliveries") -> list[str]:
+    return [thing.path for thing in archive.things(f"{OAK}/{name}")]
+
+
+def test_the_archive_is_named_by_content(tmp_path: Path, archive: Store) -> None:
     delivery = archive_delivery(archive, OAK, [arrived(tmp_path)])
-    assert delivery.files == ("orgs.csv", "users.csv")
-    assert [p.read_bytes() for p in delivery.paths] == [b"o", b"u"]
-    assert delivery.folder.parent == archive / OAK / "deliveries"
-    assert len(delivery.folder.name) == 64
-    assert {mode(p) for p in delivery.paths} == {0o400}
-    assert (mode(delivery.folder), mode(delivery.folder.parent)) == (0o700, 0o700)
+    assert held(archive, delivery.path) == {"orgs.csv": b"o", "users.csv": b"u"}
+    assert delivery.path == f"oak/deliveries/{delivery.name}"
+    assert (len(delivery.name), delivery.size) == (64, 2)
+    assert shelf(archive) == [delivery.path]
+
+
+def test_on_a_disk_it_is_private_and_read_only(tmp_path: Path) -> None:
+    delivery = archive_delivery(Disk(tmp_path / "archive"), OAK, [arrived(tmp_path)])
+    folder = tmp_path / "archive" / delivery.path
+    assert {mode(p) for p in folder.iterdir()} == {0o400}
+    assert (mode(folder), mode(folder.parent)) == (0o700, 0o700)
 
 
 def test_the_same_bytes_with_another_time_are_the_same_delivery(
-    tmp_path: Path, archive: Path
+    tmp_path: Path, archive: Store
 ) -> None:
     source = arrived(tmp_path)
     first = archive_delivery(archive, OAK, [source])
+    stamp = archive.stamp(first.path)
     os.utime(source / "users.csv", (1, 1))
     again = archive_delivery(archive, OAK, sorted(source.iterdir()))
     assert again == first
-    assert len(list(first.folder.parent.iterdir())) == 1
+    assert shelf(archive) == [first.path] and archive.stamp(first.path) == stamp
 
 
 @pytest.mark.parametrize("change", [{"users": b"v"}, {"users": b"u", "courses": b"o"}])
 def test_other_bytes_or_names_are_another_delivery(
-    tmp_path: Path, archive: Path, change: dict[str, bytes]
+    tmp_path: Path, change: dict[str, bytes]
 ) -> None:
+    archive = Disk(tmp_path / "archive")
     first = archive_delivery(archive, OAK, [arrived(tmp_path)])
     other = archive_delivery(archive, OAK, [folder(tmp_path / "other", change)])
-    assert other.folder != first.folder
+    assert other.name != first.name
 
 
-def test_a_later_upload_does_not_disturb_the_copy(tmp_path: Path, archive: Path) -> None:
+def test_a_later_upload_does_not_disturb_the_copy(tmp_path: Path, archive: Store) -> None:
     source = arrived(tmp_path)
     delivery = archive_delivery(archive, OAK, [source])
     (source / "users.csv").write_bytes(b"changed")
-    assert (delivery.folder / "users.csv").read_bytes() == b"u"
+    assert held(archive, delivery.path)["users.csv"] == b"u"
 
 
-def test_districts_have_archives_of_their_own(tmp_path: Path, archive: Path) -> None:
+def test_districts_have_archives_of_their_own(tmp_path: Path, archive: Store) -> None:
     source = arrived(tmp_path)
-    assert (
-        archive_delivery(archive, OAK, [source]).folder
-        != archive_delivery(archive, "elm", [source]).folder
-    )
+    elms = archive_delivery(archive, "elm", [source])
+    assert archive.districts() == ["elm"]
+    archive_delivery(archive, OAK, [source])
+    archive.clear("elm")
+    assert archive.districts() == ["oak"] and not archive.has(elms.path)
 
 
-def test_two_files_of_one_name_from_two_folders_are_refused(tmp_path: Path, archive: Path) -> None:
+def test_two_files_of_one_name_from_two_folders_are_refused(tmp_path: Path) -> None:
     """They once ended the import as failed."""
     one, two = folder(tmp_path / "1", {"users": b"1"}), folder(tmp_path / "2", {"users": b"2"})
+    archive = Disk(tmp_path / "archive")
     with pytest.raises(DeliveryRefused) as refused:
         archive_delivery(archive, OAK, [one / "users.csv", two / "users.csv"])
     assert codes(refused.value.findings) == ["file_twice"]
 
 
-def test_a_file_that_is_not_there_is_refused_by_name(tmp_path: Path, archive: Path) -> None:
-    with pytest.raises(DeliveryRefused) as refused:
-        archive_delivery(archive, OAK, [tmp_path / "nowhere.csv"])
-    assert codes(refused.value.findings) == ["file_not_found"]
-    assert not (archive / OAK / "deliveries").exists() or not list(
-        (archive / OAK / "deliveries").iterdir()
-    )
-
-
-def test_an_empty_folder_is_an_empty_delivery(tmp_path: Path, archive: Path) -> None:
+def test_an_empty_folder_is_an_empty_delivery(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(DeliveryRefused) as refused:
-        archive_delivery(archive, OAK, [tmp_path / "empty"])
+        archive_delivery(Disk(tmp_path / "archive"), OAK, [tmp_path / "empty"])
     assert codes(refused.value.findings) == ["delivery_empty"]
 
 
-def test_a_copy_that_fails_leaves_nothing_behind(tmp_path: Path, archive: Path) -> None:
+def test_a_file_that_is_not_there_is_refused_by_name_and_leaves_nothing_behind(
+    tmp_path: Path,
+) -> None:
     source = arrived(tmp_path)
     (source / "gone.csv").symlink_to(tmp_path / "nowhere")
-    with pytest.raises(DeliveryRefused):
-        archive_delivery(archive, OAK, [source])
-    assert [p for p in archive.rglob("*") if p.is_file()] == []
+    with pytest.raises(DeliveryRefused) as refused:
+        archive_delivery(Disk(tmp_path / "archive"), OAK, [source])
+    assert codes(refused.value.findings) == ["file_not_found"]
+    assert [p for p in (tmp_path / "archive").rglob("*") if p.is_file()] == []
 
 
 # Refused deliveries
 
 
-def refused_folder(delivery: Delivery, archive: Path) -> Path:
-    return archive / OAK / "refused" / delivery.folder.name
+def reason(archive: Store, delivery: Delivery) -> list[tuple[str, str]]:
+    files = held(archive, f"{OAK}/refused/{delivery.name}")
+    return [(f["code"], f["file"]) for f in json.loads(files["reason.json"])]
 
 
-def test_a_refused_delivery_lies_aside_with_its_reason(tmp_path: Path, archive: Path) -> None:
+def test_a_refused_delivery_lies_aside_with_its_reason(tmp_path: Path, archive: Store) -> None:
     delivery = archive_delivery(archive, OAK, [arrived(tmp_path)])
     set_aside(archive, OAK, delivery, REFUSAL)
-    aside = refused_folder(delivery, archive)
-    assert not delivery.folder.exists()
-    assert (aside / "users.csv").read_bytes() == b"u"
-    assert mode(aside.parent) == 0o700
-    (reason,) = json.loads((aside / "reason.json").read_text())
-    assert (reason["code"], reason["file"]) == ("zip_empty", "OneRoster.zip")
+    assert shelf(archive) == []
+    (aside,) = shelf(archive, "refused")
+    assert held(archive, aside)["users.csv"] == b"u"
+    assert reason(archive, delivery) == [("zip_empty", "OneRoster.zip")]
+    if isinstance(archive, Disk):
+        assert mode((archive.root / aside).parent) == 0o700
 
 
 def test_refused_again_for_another_reason_it_says_the_last_one(
-    tmp_path: Path, archive: Path
+    tmp_path: Path, archive: Store
 ) -> None:
     other = DeliveryRefused([finding("zip_encrypted", file="a.zip")])
     for refusal in (REFUSAL, other):
         delivery = archive_delivery(archive, OAK, [arrived(tmp_path)])
         set_aside(archive, OAK, delivery, refusal)
-    reason = json.loads((refused_folder(delivery, archive) / "reason.json").read_text())
-    assert [f["code"] for f in reason] == ["zip_encrypted"]
-    assert not delivery.folder.exists()
+    assert reason(archive, delivery) == [("zip_encrypted", "a.zip")]
+    assert shelf(archive) == []
 
 
-def test_what_an_import_stands_on_is_not_moved_away(tmp_path: Path, archive: Path) -> None:
+def test_what_an_import_stands_on_is_not_moved_away(tmp_path: Path, archive: Store) -> None:
     """The same bytes can be good by SFTP and refused as an upload, which wants all files."""
     delivery = archive_delivery(archive, OAK, [arrived(tmp_path)])
-    keep(delivery)
+    keep(archive, delivery)
     for _ in range(2):
         set_aside(archive, OAK, archive_delivery(archive, OAK, [arrived(tmp_path)]), REFUSAL)
-    assert (delivery.folder / "users.csv").read_bytes() == b"u"
-    assert (refused_folder(delivery, archive) / "users.csv").read_bytes() == b"u"
+    assert held(archive, delivery.path)["users.csv"] == b"u"
+    assert held(archive, f"{OAK}/refused/{delivery.name}")["users.csv"] == b"u"
 
 
 def test_a_delivery_that_holds_a_reason_json_of_its_own_is_set_aside_too(
-    tmp_path: Path, archive: Path
+    tmp_path: Path, archive: Store
 ) -> None:
     source = arrived(tmp_path)
     (source / "reason.json").write_text("mine")
     delivery = archive_delivery(archive, OAK, [source])
     set_aside(archive, OAK, delivery, REFUSAL)
-    assert "zip_empty" in (refused_folder(delivery, archive) / "reason.json").read_text()
+    assert reason(archive, delivery) == [("zip_empty", "OneRoster.zip")]
 
 
-def test_the_same_files_loose_or_zipped_have_the_same_hashes(tmp_path: Path, archive: Path) -> None:
+def test_a_delivery_is_taken_again_also_when_it_was_refused(tmp_path: Path, archive: Store) -> None:
+    delivery = archive_delivery(archive, OAK, [arrived(tmp_path)])
+    now = datetime.now(UTC)
+    booked = (1, OAK, "sftp", "imported", None, False, "host", 1, now, now, None, "s", None)
+    imported = Import(*booked, delivery=delivery.path)
+    assert archive_again(archive, imported) == delivery
+    set_aside(archive, OAK, delivery, REFUSAL)
+    assert archive_again(archive, imported) == delivery
+    assert held(archive, delivery.path) == {"orgs.csv": b"o", "users.csv": b"u"}
+    archive.clear(OAK)
+    with pytest.raises(NotArchived, match="not in the archive any more"):
+        archive_again(archive, imported)
+
+
+def test_the_same_files_loose_or_zipped_have_the_same_hashes(
+    tmp_path: Path, archive: Store
+) -> None:
     loose = archive_delivery(archive, OAK, [folder(tmp_path / "d", contents())])
     archived = zipped(tmp_path / "OneRoster.zip", entries(contents(), "a folder/"))
     zip_ = archive_delivery(archive, OAK, [archived])
-    assert loose.folder != zip_.folder
-    assert file_hashes(open_delivery(loose)) == file_hashes(open_delivery(zip_))
+    assert loose.name != zip_.name
+    hashes = [file_hashes(open_delivery(archive, delivery)) for delivery in (loose, zip_)]
+    assert hashes[0] == hashes[1] and hashes[0].keys() == contents().keys()

@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection, Engine, delete, insert, select, update
 
 from roster_pipeline.landing import retention
-from roster_pipeline.landing.intake import archive_delivery, delivery_name, keep, seal_of
+from roster_pipeline.landing.intake import archive_delivery, delivery_name, keep
 from roster_pipeline.landing.retention import Item, Purge, decide, purge
+from roster_pipeline.landing.store import Disk, ObjectStore, Store, store_at
 from roster_pipeline.settings import KeepDays, Settings, load_settings
 from roster_pipeline.warehouse import ledger, tables
 from roster_pipeline.warehouse.database import open_warehouse, reading
@@ -44,7 +45,7 @@ def aged(path: Path, number: float) -> Path:
 
 
 def item(kind: retention.Kind, since: datetime, needed: str | None = None) -> Item:
-    return Item(kind, OAK, (Path("x"),), 1, 10, since, needed)
+    return Item(kind, OAK, ("x",), 1, 10, since, needed)
 
 
 @pytest.mark.parametrize(
@@ -77,20 +78,42 @@ def test_the_report_adds_up_by_kind_and_outcome() -> None:
 # A house with an archive
 
 
+def put_aged(store: Store, path: str, number: float, *names: str) -> None:
+    """Put a thing with these empty files in a store, as one that was put there so many days ago."""
+    with store.arriving(path.rpartition("/")[0]) as arriving:
+        for name in names:
+            (arriving / name).write_text("{}")
+        store.put(arriving, path)
+    age(store, path, number)
+
+
+def age(store: Store, path: str, number: float) -> None:
+    if isinstance(store, Disk):
+        shelf, _, name = path.rpartition("/")
+        for file in (store.root / path, store.root / shelf / f".{name}.kept"):
+            if file.exists():
+                aged(file, number)
+    elif isinstance(store, ObjectStore):
+        from moto.s3.models import s3_backends
+
+        bucket, _, root = store.url.removeprefix("s3://").partition("/")
+        (account,) = s3_backends.values()
+        key = account["aws"].buckets[bucket].keys[f"{root}/{path}.zip"]
+        key.last_modified = days(number).replace(tzinfo=None)
+
+
 class House:
     """A home and its warehouse, in which imports are booked without being run."""
 
-    def __init__(self, home: Path) -> None:
-        self.settings: Settings = load_settings({"ROSTER_HOME": str(home)})
+    def __init__(self, home: Path, **urls: str) -> None:
+        self.settings: Settings = load_settings({"ROSTER_HOME": str(home), **urls})
         for folder in self.settings.folders:
             folder.mkdir(parents=True, exist_ok=True)
         self.engine: Engine = open_warehouse(self.settings.warehouse_url)
         self.zone = self.settings.landing / OAK
         self.zone.mkdir()
-
-    @property
-    def archive(self) -> Path:
-        return self.settings.archive / OAK
+        self.archive = store_at(self.settings.archive_url)
+        self.artifacts = store_at(self.settings.artifacts_url)
 
     def landed(self, number: float, **files: str) -> list[Path]:
         """Files that came so many days ago."""
@@ -109,21 +132,16 @@ class House:
         effective: str | None = None,
     ) -> int:
         """An import that took these files so many days ago; with their archived copies of then."""
-        delivery = archive_delivery(self.settings.archive, OAK, paths)
+        delivery = archive_delivery(self.archive, OAK, paths)
         import_id = self.opened("sftp", number)
         with self.engine.begin() as conn:
-            folder = delivery.folder.relative_to(self.settings.archive)
-            ledger.record_delivery(conn, import_id, str(folder))
+            ledger.record_delivery(conn, import_id, delivery.path)
             if effective is not None:
                 ledger.record_effective(conn, import_id, effective, [])
-                base = self.archive / "effective" / effective
-                base.mkdir(parents=True, exist_ok=True)
-                (base / "sources.json").write_text("{}")
-                aged(base, number)
-                keep(delivery)
-                aged(seal_of(delivery.folder), number)
+                put_aged(self.archive, f"{OAK}/effective/{effective}", number, "sources.json")
+                keep(self.archive, delivery)
             ledger.finish_import(conn, import_id, status, days(number))
-        aged(delivery.folder, number)
+        age(self.archive, delivery.path, number)
         return import_id
 
     def opened(self, app: str, number: float) -> int:
@@ -142,16 +160,23 @@ class House:
             conn.execute(update(table).where(table.c.id == undo_id).values(**values))
             ledger.finish_import(conn, undo_id, "imported", days(number))
 
+    def shelf(self, name: str) -> set[str]:
+        """The names of what is on a shelf of the archive."""
+        things = self.archive.things(f"{OAK}/{name}")
+        return {thing.path.rpartition("/")[2] for thing in things}
+
     def bases(self) -> set[str]:
-        return {path.name for path in (self.archive / "effective").glob("*")}
+        return self.shelf("effective")
 
     def purge(self, *, dry_run: bool = False, now: datetime = NOW) -> Purge:
         return purge(self.settings, self.engine, KEEP, now, dry_run=dry_run)
 
     def files(self) -> set[str]:
-        home = self.settings.home
-        roots = (self.settings.landing, self.settings.archive, self.settings.artifacts)
-        return {str(p.relative_to(home)) for root in roots for p in root.rglob("*") if p.is_file()}
+        """All that could go."""
+        landed = {str(p) for p in self.settings.landing.rglob("*") if p.is_file()}
+        shelves = [f"{OAK}/{shelf}" for shelf in ("deliveries", "effective", "refused")]
+        archived = {thing.path for shelf in shelves for thing in self.archive.things(shelf)}
+        return landed | archived | {thing.path for thing in self.artifacts.things(OAK)}
 
 
 @pytest.fixture
@@ -161,8 +186,19 @@ def house(tmp_path: Path) -> Iterator[House]:
     house.engine.dispose()
 
 
+@pytest.fixture
+def any_house(tmp_path: Path, store_url: str) -> Iterator[House]:
+    """One with archive and artifacts on a disk, and one with both in an object store."""
+    urls = {
+        f"ROSTER_{name.upper()}_URL": f"{store_url}/{name}" for name in ("archive", "artifacts")
+    }
+    house = House(tmp_path / "home", **urls)
+    yield house
+    house.engine.dispose()
+
+
 def whys(done: Purge, kind: str = "landing") -> dict[str, str]:
-    return {v.item.paths[0].name: v.why for v in done.verdicts if v.item.kind == kind}
+    return {Path(v.item.paths[0]).name: v.why for v in done.verdicts if v.item.kind == kind}
 
 
 # Landing zones
@@ -239,14 +275,16 @@ def test_a_link_in_a_landing_zone_is_neither_followed_nor_removed(
 # The archive
 
 
-def test_of_old_imports_only_the_effective_sets_stay(house: House) -> None:
+def test_of_old_imports_only_the_effective_sets_stay(any_house: House) -> None:
     for number, name in ((300, "a"), (200, "b"), (150, "c")):
-        house.booked(house.landed(number, OneRoster__zip=name), number=number, effective=name)
-    house.purge()
-    assert house.bases() == {"a", "b", "c"}
-    last = delivery_name_of(house, "c")
-    kept = {p.name for p in (house.archive / "deliveries").iterdir()}
-    assert kept == {last, f".{last}.kept"}
+        any_house.booked(
+            any_house.landed(number, OneRoster__zip=name), number=number, effective=name
+        )
+    any_house.purge()
+    assert any_house.bases() == {"a", "b", "c"}
+    last = delivery_name_of(any_house, "c")
+    assert any_house.shelf("deliveries") == {last}
+    assert any_house.archive.is_marked(f"{OAK}/deliveries/{last}")
 
 
 def delivery_name_of(house: House, text: str) -> str:
@@ -257,75 +295,67 @@ def delivery_name_of(house: House, text: str) -> str:
 
 @pytest.mark.parametrize("status", ["held", "needs_school_mapping"])
 def test_what_a_waiting_import_is_to_be_taken_from_stays(
-    house: House, status: ledger.Status
+    any_house: House, status: ledger.Status
 ) -> None:
-    house.booked(house.landed(400, OneRoster__zip="a"), number=400, effective="a")
-    house.booked(house.landed(300, OneRoster__zip="b"), status, 300, "b")
-    house.purge()
-    assert (house.archive / "deliveries" / delivery_name_of(house, "b")).is_dir()
-    assert house.bases() == {"a"}
+    any_house.booked(any_house.landed(400, OneRoster__zip="a"), number=400, effective="a")
+    any_house.booked(any_house.landed(300, OneRoster__zip="b"), status, 300, "b")
+    any_house.purge()
+    assert any_house.shelf("deliveries") == {delivery_name_of(any_house, name) for name in "ab"}
+    assert any_house.bases() == {"a"}
 
 
-def test_the_effective_set_of_a_rejected_import_goes_with_its_delivery(house: House) -> None:
-    house.booked(house.landed(400, OneRoster__zip="a"), number=400, effective="a")
-    house.booked(house.landed(300, OneRoster__zip="b"), "rejected", 300, "b")
-    house.purge()
-    assert house.bases() == {"a"}
-    assert not (house.archive / "deliveries" / delivery_name_of(house, "b")).exists()
+def test_the_effective_set_of_a_rejected_import_goes_with_its_delivery(any_house: House) -> None:
+    any_house.booked(any_house.landed(400, OneRoster__zip="a"), number=400, effective="a")
+    any_house.booked(any_house.landed(300, OneRoster__zip="b"), "rejected", 300, "b")
+    any_house.purge()
+    assert any_house.bases() == {"a"}
+    assert any_house.shelf("deliveries") == {delivery_name_of(any_house, "a")}
 
 
-def test_a_delivery_that_came_again_lately_is_as_young_as_that(house: House) -> None:
-    zipped = house.landed(300, OneRoster__zip="a")
-    house.booked(zipped, "rejected", 300)
-    import_id = house.opened("sftp", 10)
-    folder = house.archive / "deliveries" / delivery_name(zipped)
-    with house.engine.begin() as conn:
-        ledger.record_delivery(conn, import_id, f"{OAK}/deliveries/{folder.name}")
+def test_a_delivery_that_came_again_lately_is_as_young_as_that(any_house: House) -> None:
+    zipped = any_house.landed(300, OneRoster__zip="a")
+    any_house.booked(zipped, "rejected", 300)
+    import_id = any_house.opened("sftp", 10)
+    name = delivery_name(zipped)
+    with any_house.engine.begin() as conn:
+        ledger.record_delivery(conn, import_id, f"{OAK}/deliveries/{name}")
         ledger.finish_import(conn, import_id, "rejected", days(10))
-    house.purge()
-    assert folder.is_dir()
+    any_house.purge()
+    assert any_house.shelf("deliveries") == {name}
 
 
-def test_refused_deliveries_have_days_of_their_own(house: House) -> None:
-    house.booked(house.landed(1, OneRoster__zip="a"), number=1, effective="a")
+def test_refused_deliveries_have_days_of_their_own(any_house: House) -> None:
+    any_house.booked(any_house.landed(1, OneRoster__zip="a"), number=1, effective="a")
     for name, number in (("old", 14), ("young", 13)):
-        folder = house.archive / "refused" / name
-        folder.mkdir(parents=True)
-        (folder / "reason.json").write_text("[]")
-        aged(folder, number)
-    assert whys(house.purge(), "refused") == {"old": "gone", "young": "not older than 14 days"}
+        put_aged(any_house.archive, f"{OAK}/refused/{name}", number, "reason.json")
+    assert whys(any_house.purge(), "refused") == {"old": "gone", "young": "not older than 14 days"}
 
 
 def test_what_a_killed_import_left_behind_goes_too(house: House) -> None:
     house.booked(house.landed(1, OneRoster__zip="a"), number=1, effective="a")
-    folder = house.archive / "deliveries" / ".arriving-x"
-    folder.mkdir()
-    (folder / "users.csv").write_text("u")
-    aged(folder, 91)
+    left = f"{OAK}/deliveries/.arriving-x"
+    put_aged(house.archive, left, 91, "users.csv")
     house.purge()
-    assert not folder.exists()
+    assert not house.archive.has(left)
 
 
-def test_an_archive_of_which_the_warehouse_knows_nothing_is_left_alone(house: House) -> None:
+def test_an_archive_of_which_the_warehouse_knows_nothing_is_left_alone(any_house: House) -> None:
     """Another ROSTER_WAREHOUSE_URL than usual must not cost an archive."""
-    house.booked(house.landed(300, OneRoster__zip="a"), number=300, effective="a")
-    with house.engine.begin() as conn:
+    any_house.booked(any_house.landed(300, OneRoster__zip="a"), number=300, effective="a")
+    with any_house.engine.begin() as conn:
         conn.execute(delete(tables.imports))
-    before = house.files()
-    done = house.purge()
+    before = any_house.files()
+    done = any_house.purge()
     assert {v.why for v in done.verdicts if v.item.kind == "archive"} == {retention.NO_BOOKS}
-    assert house.files() == before
+    assert any_house.files() == before
 
 
-def test_artifacts_go_as_wholes_also_of_a_district_whose_file_is_gone(house: House) -> None:
+def test_artifacts_go_as_wholes_also_of_a_district_whose_file_is_gone(any_house: House) -> None:
     for district, number in ((OAK, 29), ("elm", 31)):
-        folder = house.settings.artifacts / district / "sync_plan"
-        folder.mkdir(parents=True)
-        (folder / "meta.json").write_text("{}")
-        aged(folder, number)
-    house.purge()
-    assert {p.name for p in (house.settings.artifacts / OAK).iterdir()} == {"sync_plan"}
-    assert list((house.settings.artifacts / "elm").iterdir()) == []
+        put_aged(any_house.artifacts, f"{district}/sync_plan", number, "meta.json", "a.parquet")
+    any_house.purge()
+    assert any_house.artifacts.has(f"{OAK}/sync_plan")
+    assert any_house.artifacts.things("elm") == []
 
 
 def test_a_report_goes_and_what_it_can_be_written_from_again_stays(house: House) -> None:
@@ -369,35 +399,31 @@ def test_the_log_of_the_landing_zones_goes_by_the_archives_days(house: House) ->
         assert list(conn.scalars(select(tables.landing_log.c.at))) == [days(89)]
 
 
-def test_a_district_whose_import_runs_is_not_touched_and_the_others_are(house: House) -> None:
-    house.booked(house.landed(99, OneRoster__zip="a"), number=99, effective="a")
-    other = house.settings.artifacts / "elm" / "sync_plan"
-    other.mkdir(parents=True)
-    aged(other, 99)
-    before = house.files()
-    with district_lock(house.engine, OAK):
-        done = house.purge()
+def test_a_district_whose_import_runs_is_not_touched_and_the_others_are(any_house: House) -> None:
+    any_house.booked(any_house.landed(99, OneRoster__zip="a"), number=99, effective="a")
+    put_aged(any_house.artifacts, "elm/sync_plan", 99, "meta.json")
+    before = any_house.files()
+    with district_lock(any_house.engine, OAK):
+        done = any_house.purge()
     assert whys(done) == {"OneRoster.zip": retention.BUSY}
-    assert house.files() == before
-    assert not other.exists()
-    assert whys(house.purge()) == {"OneRoster.zip": "gone"}
+    assert any_house.files() == before
+    assert not any_house.artifacts.has("elm/sync_plan")
+    assert whys(any_house.purge()) == {"OneRoster.zip": "gone"}
 
 
-def test_a_dry_run_says_what_would_go_and_leaves_it(house: House) -> None:
-    house.booked(house.landed(99, OneRoster__zip="a"), number=99, effective="a")
-    before = house.files()
-    told = house.purge(dry_run=True)
-    assert house.files() == before
-    assert house.purge().verdicts == told.verdicts
+def test_a_dry_run_says_what_would_go_and_leaves_it(any_house: House) -> None:
+    any_house.booked(any_house.landed(99, OneRoster__zip="a"), number=99, effective="a")
+    before = any_house.files()
+    told = any_house.purge(dry_run=True)
+    assert any_house.files() == before
+    assert any_house.purge().verdicts == told.verdicts
 
 
 def test_a_folder_that_cannot_be_read_is_told_and_the_others_are_purged(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for district in (OAK, "elm"):
-        folder = house.settings.artifacts / district / "sync_plan"
-        folder.mkdir(parents=True)
-        aged(folder, 99)
+        put_aged(house.artifacts, f"{district}/sync_plan", 99)
 
     def survey(settings: Settings, engine: Engine, district_id: str, *rest: object) -> list[Item]:
         if district_id == "elm":
@@ -408,14 +434,14 @@ def test_a_folder_that_cannot_be_read_is_told_and_the_others_are_purged(
     monkeypatch.setattr(retention, "_survey", survey)
     done = house.purge()
     assert done.troubles == ("/x/elm: Permission denied",)
-    assert list((house.settings.artifacts / OAK).iterdir()) == []
+    assert house.artifacts.things(OAK) == []
 
 
 def test_an_upload_that_comes_while_a_file_is_removed_is_not_lost(house: House) -> None:
     (path,) = house.landed(99, OneRoster__zip="old")
     goes = retention._item("landing", OAK, [path])
     path.write_text("new")
-    retention._move_aside(goes)
+    retention._take_away(goes)
     assert path.read_text() == "new"
 
 
@@ -467,10 +493,10 @@ def test_whatever_happened_an_undo_and_the_next_delta_find_what_they_need_after_
     with reading(house.engine) as conn:
         last, waiting = ledger.last_accepted(conn, OAK), ledger.waiting_import(conn, OAK)
         if waiting is not None:
-            assert (house.settings.archive / str(waiting.delivery)).is_dir()
+            assert house.archive.has(str(waiting.delivery))
         if last is not None:
             stands = ledger.stands_on(conn, last)
-            assert stands.delivery is None or (house.settings.archive / stands.delivery).is_dir()
+            assert stands.delivery is None or house.archive.has(stands.delivery)
         able = merged(conn)
     assert_bases(house)
     for import_id in able:
@@ -503,10 +529,4 @@ def assert_bases(house: House) -> None:
 def empty(house: House) -> None:
     with house.engine.begin() as conn:
         conn.execute(delete(tables.imports))
-    for shelf in ("deliveries", "effective"):
-        for folder in (house.archive / shelf).glob("*"):
-            if folder.is_dir():
-                for file in folder.iterdir():
-                    file.unlink()
-                folder.rmdir()
-                seal_of(folder).unlink(missing_ok=True)
+    house.archive.clear(OAK)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from roster_pipeline.landing.intake import archive_delivery
+from roster_pipeline.landing.store import Disk
 from roster_pipeline.landing.wholeness import examine
 from roster_pipeline.oneroster.package import Limits
 from roster_pipeline_tests.oneroster import packages
@@ -24,7 +25,7 @@ def loose(folder: Path, files: dict[str, bytes]) -> list[str]:
 def test_a_whole_zip_is_called_as_the_archive_would_call_it(tmp_path: Path) -> None:
     path = zipped(tmp_path / "OneRoster.zip", entries(contents()))
     content = examine(tmp_path, ZIP)
-    assert content.key == archive_delivery(tmp_path / "archive", "oak", [path]).folder.name
+    assert content.key == archive_delivery(Disk(tmp_path / "archive"), "oak", [path]).name
     assert content.fault == ""
 
 
@@ -32,7 +33,7 @@ def test_so_are_whole_loose_files(tmp_path: Path) -> None:
     names = loose(tmp_path, contents())
     paths = [tmp_path / name for name in names]
     content = examine(tmp_path, names)
-    assert content.key == archive_delivery(tmp_path / "archive", "oak", paths).folder.name
+    assert content.key == archive_delivery(Disk(tmp_path / "archive"), "oak", paths).name
 
 
 @pytest.mark.parametrize("kept", [0, 1, 40, -22, -10, -1])
