@@ -12,6 +12,9 @@ from typing import Any
 
 import dagster as dg
 import pandas as pd
+from dagster._core.definitions.asset_checks.asset_check_evaluation import (
+    AssetCheckEvaluationTargetMaterializationData,
+)
 
 from roster_pipeline.defs.partitions import DISTRICTS
 from roster_pipeline.findings import CODES
@@ -58,16 +61,21 @@ def evaluate_delivery(fatal: pd.DataFrame, import_id: int) -> dg.AssetCheckResul
 
 
 def told_of_refusal(
-    fatal: pd.DataFrame, import_id: int, district_id: str
+    fatal: pd.DataFrame, import_id: int, district_id: str, last: dg.EventLogRecord | None
 ) -> dg.AssetCheckEvaluation:
     """The check of a refused delivery as an event: whichever stage refuses it fails, and what a
-    step that fails had still to say is lost."""
+    step that fails had still to say is lost. last: the district's last snapshot, as an event; a
+    check that is of no snapshot, or of an older one, is shown as one that was not evaluated."""
     result = evaluate_delivery(fatal, import_id)
+    target = last and AssetCheckEvaluationTargetMaterializationData(
+        storage_id=last.storage_id, run_id=last.run_id, timestamp=last.timestamp
+    )
     return dg.AssetCheckEvaluation(
         DELIVERY_IS_ACCEPTED.asset_key,
         DELIVERY_IS_ACCEPTED.name,
         result.passed,
         result.metadata,
+        target_materialization_data=target,
         severity=result.severity,
         blocking=True,
         partition=district_id,
@@ -258,12 +266,24 @@ WITHIN_HOLD_THRESHOLDS = _spec(
 )
 
 
-def evaluate_hold(review: Review) -> dg.AssetCheckResult:
-    """Warn when there are reasons to hold the plan, and say them."""
+HOW_TO_DECIDE = """\
+If it is right, launch the job approve_import for this district with the config
+ops: {{landing_snapshot: {{config: {{resume: {import_id}, reason: why it is right}}}}}}
+(in a terminal: roster approve {import_id} --reason …).
+If it is wrong, launch reject_import with the config
+ops: {{reject: {{config: {{import_id: {import_id}, reason: why it is wrong}}}}}}
+(in a terminal: roster reject {import_id} --reason …)."""
+"""Dagster's pages show it with or without its line breaks."""
+
+
+def evaluate_hold(review: Review, import_id: int) -> dg.AssetCheckResult:
+    """Warn when there are reasons to hold the plan, and say them and how to decide."""
     metadata: dict[str, object] = {"verdict": review.verdict}
     if review.reasons:
         metadata["reasons"] = "\n".join(reason.message for reason in review.reasons)
         metadata["causes"] = "\n".join(review.causes)
+    if review.verdict == "hold":
+        metadata["what to do"] = HOW_TO_DECIDE.format(import_id=import_id)
     return dg.AssetCheckResult(
         passed=not review.reasons,
         check_name=WITHIN_HOLD_THRESHOLDS.name,

@@ -126,7 +126,7 @@ def sync_plan(
             changes = attribute_changes(conn, district_id, review.plan)
         save_outcomes(house.settings().reports, district_id, import_id, review.plan, roster.ended)
         adds_up = checks.evaluate_counts(roster.received(), review.plan.counts)
-        within = checks.evaluate_hold(review)
+        within = checks.evaluate_hold(review, import_id)
         with warehouse.engine.begin() as conn:
             ledger.record_counts(conn, import_id, review.plan.counts)
             ledger.record_changes(conn, import_id, changes)
@@ -172,10 +172,10 @@ def _plan_metadata(
     received = int(counts.loc[counts["outcome"].isin(RECEIVED_OUTCOMES), "records"].sum())
     return {
         **import_metadata(import_id),
+        "counts": _counts_table(counts),
         "received": received,
         **outcome_metadata(counts),
         "rows per second": round(received / max(seconds, 1e-6)),
-        "counts": _counts_table(counts),
         "files": {entry.file: f"{entry.mode}, {entry.rows} rows" for entry in files},
         "all records": f"roster records {import_id}",
     }

@@ -30,7 +30,8 @@ NO_IMPORT: dict[str, Any] = {
     kinds={"sql"},
     partitions_def=DISTRICTS,
     description="How good the last delivery was: findings by rule, which are new and which are "
-    "gone, and the share of rows without any (the score).",
+    "gone, and the share of rows without any (the score). Each import renews it; before a "
+    "district's first one there is nothing to see.",
 )
 def data_quality(context: dg.AssetExecutionContext, house: HouseResource) -> dg.MaterializeResult:
     """The view over the district's last import."""
@@ -49,7 +50,8 @@ def data_quality(context: dg.AssetExecutionContext, house: HouseResource) -> dg.
     owners=OWNERS,
     kinds={"sql"},
     partitions_def=DISTRICTS,
-    description="What the warehouse holds of a district: active records by type and by school.",
+    description="What the warehouse holds of a district: active records by type and by school. "
+    "Each import renews it; before a district's first one there is nothing to see.",
 )
 def overview(context: dg.AssetExecutionContext, house: HouseResource) -> dg.MaterializeResult:
     """The district's records in numbers."""

@@ -43,7 +43,7 @@ RULES = {
     "findings": "int",
     "new": "int",
     "gone": "int",
-    "all of them": "string",
+    "code": "string",
 }
 """The columns of the table of rules, and their types in Dagster."""
 
@@ -69,8 +69,12 @@ def renew_views(
             dg.AssetMaterialization(asset, partition=imported.district_id, metadata=metadata)
         )
     if imported.status == "refused":
+        snapshots = dg.AssetRecordsFilter(
+            checks.DELIVERY_IS_ACCEPTED.asset_key, asset_partitions=[imported.district_id]
+        )
+        last = next(iter(instance.fetch_materializations(snapshots, limit=1).records), None)
         instance.report_runless_asset_event(
-            checks.told_of_refusal(fatal, import_id, imported.district_id)
+            checks.told_of_refusal(fatal, import_id, imported.district_id, last)
         )
     with reading(engine) as conn:
         write_report(conn, settings.reports, settings.districts, quality, datetime.now(UTC))
@@ -88,7 +92,7 @@ def quality_metadata(reports: Path, quality: Quality) -> dict[str, Any]:
             "findings": rule["findings"],
             "new": rule["new"],
             "gone": rule["gone"],
-            "all of them": f"roster findings {imported.id} --code {rule['code']}",
+            "code": rule["code"],
         }
         for rule in as_records(quality.rules.head(SHOWN_RULES))
     ]
@@ -107,7 +111,8 @@ def quality_metadata(reports: Path, quality: Quality) -> dict[str, Any]:
         "report": dg.MetadataValue.path(
             str(report_path(reports, imported.district_id, imported.id))
         ),
-        "all findings": f"roster findings {imported.id}",
+        "all findings": f"roster findings {imported.id}, or of a rule: "
+        f"roster findings {imported.id} --code CODE",
         **_run(imported),
     }
 

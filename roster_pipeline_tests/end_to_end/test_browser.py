@@ -1,82 +1,87 @@
-"""A person approves a held import in the browser: sees the hold, launches the approval, sees the
-merge. In headless Chromium, against `roster ui`."""
+"""What a data team sees of held and refused deliveries in headless Chromium, against `roster ui`,
+and how a person approves a held one there."""
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
 from roster_pipeline_tests.conftest import Roster
-from roster_pipeline_tests.end_to_end.deliveries import district, schools, without_school, written
+from roster_pipeline_tests.end_to_end import pages
 from roster_pipeline_tests.serving import LOCATION, serving
 
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
-PATIENCE_MS = 120_000
-"""How long a page, or a run that it shows, may take on a slow machine."""
-
-
-@contextmanager
-def browser_page() -> Iterator[Page]:
-    """An empty page of a browser. As long as it is there, this thread has an event loop, in which
-    Dagster cannot run."""
-    # Chromium keeps root out of its own sandbox.
-    arguments = ["--no-sandbox"] if os.getuid() == 0 else []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
-        page = browser.new_page(viewport={"width": 1400, "height": 1000})
-        page.set_default_timeout(PATIENCE_MS)
-        yield page
-        browser.close()
+STUDENTS = 300
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here")
-def test_a_person_sees_the_hold_approves_it_in_the_launchpad_and_sees_the_merge(
+@pytest.mark.skipif(pages.CHROMIUM is None, reason="there is no Chromium here")
+def test_a_person_sees_what_was_refused_and_held_approves_it_in_the_launchpad_and_sees_the_merge(
     roster: Roster, home: Path, tmp_path: Path
 ) -> None:
-    expect.set_options(timeout=PATIENCE_MS)
-    roster("district", "add", "oak", "--name", "Oak County")
-    frames = district(300)
-    assert roster("import", "oak", written(tmp_path, "first", frames)).code == 0
-    second = written(tmp_path, "second", without_school(frames, schools(frames)[0]))
-    assert roster("import", "oak", second).code == 3
+    for district_id in ("oak", "maple"):
+        roster("district", "add", district_id, "--name", district_id.title())
+    assert roster("demo", "--students", STUDENTS).code == 0
+    with ExitStack() as stack, ThreadPoolExecutor(1) as pool:
+        # The UI takes seconds to start, in which two more deliveries come.
+        starting = pool.submit(stack.enter_context, serving(home))
+        assert roster("import", "oak", pages.to_be_refused(tmp_path, STUDENTS)).code == 4
+        assert roster("import", "springfield", pages.to_be_held(tmp_path, STUDENTS)).code == 3
+        address = starting.result().address
+        page = stack.enter_context(pages.browser_page())
 
-    with serving(home) as ui, browser_page() as page:
-        page.goto(f"{ui.address}/assets/sync_plan?view=checks&checkDetail=within_hold_thresholds")
-        expect(page.get_by_text("missing from orgs.csv").first).to_be_visible()
-
-        page.goto(f"{ui.address}/locations/{LOCATION}/jobs/approve_import/playground")
-        launch = page.get_by_role("button", name="Launch Run")
-        partition = page.get_by_placeholder("Partition")
-        partition.click()
-        partition.press_sequentially("oak")
-        page.get_by_role("menuitem", name="oak").click()
-        page.locator(".CodeMirror").first.click()
-        page.keyboard.press("Control+a")
-        # On one line, which the editor neither indents nor completes.
-        page.keyboard.insert_text(
-            "ops: {landing_snapshot: {config: {resume: 2, reason: the school has closed}}}"
+        pages.see_quality(page, address, "springfield")
+        expect(pages.row(page, "compared with")).to_contain_text("import 1")
+        rule = pages.row(page, "class_id leads nowhere").last.get_by_role("cell")
+        expect(rule).to_have_text(
+            ["skipped", "enrollment", "class_id leads nowhere", "5", "5", "3", "class_id_unknown"]
         )
-        # So the page has taken the new text in: what it leaves out can be filled in.
-        expect(page.get_by_role("button", name="Scaffold all default config")).to_be_enabled()
-        expect(page.get_by_text("No errors")).to_be_visible()
-        expect(launch).to_be_enabled()
-        launch.click()
-        page.wait_for_url(re.compile(r"/runs/[0-9a-f-]+"))
+        held_run = pages.row(page, "run").get_by_role("link").get_attribute("href")
+        report = pages.row(page, "report").get_by_role("cell").nth(1).inner_text()
+        pages.see_report(page, Path(report))
+        config = pages.see_hold(page, address, "springfield")
+        approval = _launch(page, address, config.replace("why it is right", "it has closed"))
+
+        # While it runs, what it does not change.
+        pages.see_graph(page, address)
+        pages.see_plot(page, address)
+        pages.see_held_run(page, f"{address}{held_run}")
+        pages.see_refusal(page, address, "oak")
+        pages.see_quality(page, address, "oak")
+        expect(pages.row(page, "status")).to_contain_text("Refused. In users.csv a quote is opened")
+        pages.see_nothing_yet(page, address, "maple")
+
+        page.goto(approval)
         expect(page.get_by_text('Finished execution of run for "approve_import".')).to_be_visible()
-
-        page.goto(f"{ui.address}/assets/warehouse/students?view=partitions&partition=oak")
+        page.goto(f"{address}/assets/warehouse/students?view=partitions&partition=springfield")
         expect(page.get_by_role("link", name="approve_import").first).to_be_visible()
+        deleted = pages.row(page, "deleted").get_by_role("cell").nth(1).inner_text()
 
-    approved = roster("show", 2, "--format", "json").json()
+    approved = roster("show", 3, "--format", "json").json()
     assert approved["status"] == "imported"
-    assert approved["counts"]["student"]["deleted"] > 100
+    assert approved["counts"]["student"]["deleted"] == int(deleted) > 100
+
+
+def _launch(page: Page, address: str, config: str) -> str:
+    """Launch the approval of an import of springfield with this config; the run's page."""
+    page.goto(f"{address}/locations/{LOCATION}/jobs/approve_import/playground")
+    partition = page.get_by_placeholder("Partition")
+    partition.click()
+    partition.press_sequentially("springfield")
+    page.get_by_role("menuitem", name="springfield").click()
+    page.locator(".CodeMirror").first.click()
+    page.keyboard.press("Control+a")
+    # On one line, which the editor neither indents nor completes.
+    page.keyboard.insert_text(config)
+    # So the page has taken the new text in: what it leaves out can be filled in.
+    expect(page.get_by_role("button", name="Scaffold all default config")).to_be_enabled()
+    expect(page.get_by_text("No errors")).to_be_visible()
+    launch = page.get_by_role("button", name="Launch Run")
+    expect(launch).to_be_enabled()
+    launch.click()
+    page.wait_for_url(re.compile(r"/runs/[0-9a-f-]+"))
+    return page.url
