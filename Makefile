@@ -18,7 +18,7 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do \
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo ui test lint format lock clean
+.PHONY: help demo ui test bench pictures lint format lock clean
 
 help:  ## list what there is to make
 	@grep -E '^[a-z]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -31,6 +31,15 @@ ui: $(INSTALLED)  ## Dagster's UI and daemon, on http://127.0.0.1:3000
 
 test: $(INSTALLED)  ## all tests
 	@$(BIN)/python -m pytest
+
+# Without options all sizes, five rounds, kept with the project: two to three hours.
+BENCH ?= --save
+
+bench: $(INSTALLED)  ## imports beside a floor (BENCH="--students 1000 --rounds 1": a small one)
+	@$(BIN)/python -m benchmarks.imports $(BENCH)
+
+pictures: $(INSTALLED)  ## the pictures of docs/pictures anew (a minute; needs Chromium)
+	@$(BIN)/python -m docs.pictures
 
 lint: $(INSTALLED)  ## style, types, and which part may import which
 	@$(BIN)/ruff check --quiet
