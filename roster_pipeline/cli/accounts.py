@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from roster_pipeline.cli.imports import open_or_fail
+from roster_pipeline.cli.lookup import DistrictArgument, open_or_fail
 from roster_pipeline.cli.output import Format, FormatOption, fail, print_json
 from roster_pipeline.settings import (
     Settings,
@@ -33,8 +33,6 @@ TEST_FILE = "roster-connection-test.tmp"
 
 _EVERY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared, not bound to
 _LARGEST_KEY_FILE = 65536
-
-DistrictArgument = Annotated[str, typer.Argument(metavar="ID", help="The district's id.")]
 
 
 def add_commands(app: typer.Typer) -> None:

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from roster_pipeline.cli.imports import ImportArgument, end_with_summary, open_or_fail
+from roster_pipeline.cli.lookup import ImportArgument, import_or_fail, open_or_fail
 from roster_pipeline.cli.output import Format, FormatOption, console, fail, print_json
+from roster_pipeline.cli.summary import end_with_summary
 from roster_pipeline.settings import load_settings
 
 if TYPE_CHECKING:
@@ -88,16 +89,12 @@ def _waiting(import_id: int, what: str, reason: str) -> Import:
 
 def _import(import_id: int, reason: str) -> Import:
     """The import that is to be decided on, or exit code 2."""
-    from roster_pipeline.warehouse import ledger
     from roster_pipeline.warehouse.database import reading
 
     if not reason.strip():
         fail("--reason must say why.", 2)
-    try:
-        with reading(open_or_fail()) as conn:
-            return ledger.get_import(conn, import_id)
-    except ledger.UnknownImport as error:
-        fail(str(error), 2)
+    with reading(open_or_fail()) as conn:
+        return import_or_fail(conn, import_id)
 
 
 def undo(

@@ -13,8 +13,11 @@ from roster_pipeline.cli.output import Format, console, fail, print_json, table
 from roster_pipeline.settings import Settings, acting_user, prepare_home
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from roster_pipeline.landing.arrival import Arrival
     from roster_pipeline.landing.server import Serving
+    from roster_pipeline.sample.faults import PlantedFault
 
 DISTRICT = "springfield"
 ZIP = "OneRoster.zip"
@@ -24,8 +27,8 @@ def run_demo(settings: Settings, students: int, format: Format = Format.table) -
     """Make the sample district's delivery with planted faults, upload it by SFTP as a district
     would, import it, and compare what was found with what was planted. Ends with exit code 1 when
     they differ."""
-    from roster_pipeline.cli.imports import print_summary
     from roster_pipeline.cli.running import ImportNotStarted, run_import
+    from roster_pipeline.cli.summary import print_summary
     from roster_pipeline.districts.files import add_district
     from roster_pipeline.oneroster.writer import write_package
     from roster_pipeline.reports.summary import import_summary
@@ -47,13 +50,7 @@ def run_demo(settings: Settings, students: int, format: Format = Format.table) -
     if arrival.state != "ready":
         fail(f"What was uploaded is {arrival.state}: {arrival.why}. This is a fault of ours.")
     if format is Format.table:
-        out = console()
-        out.print(f"A made-up district of {students:,} students, with planted faults, has uploaded")
-        out.print(f"  {settings.landing / DISTRICT / ZIP}", soft_wrap=True)
-        out.print(f"by SFTP to 127.0.0.1 port {port}, as {DISTRICT} with a generated password.")
-        out.print(
-            "Left alone for a minute, which this demo does not wait, the sensor imports it.\n"
-        )
+        _print_uploaded(settings, students, port)
     try:
         import_id = run_import(settings, DISTRICT, "sftp", [], force=True)
     except ImportNotStarted as error:
@@ -61,14 +58,7 @@ def run_demo(settings: Settings, students: int, format: Format = Format.table) -
     with reading(open_warehouse(settings.warehouse_url)) as conn:
         summary = import_summary(conn, import_id)
         found = ledger.findings(conn, import_id)
-    rows = []
-    for fault in delivery.planted:
-        places = set(fault.rows)
-        mine = found.loc[found["code"] == fault.code]
-        hits = set(zip(mine["file"], mine["row"], mine["source_id"], strict=True))
-        rows.append(
-            [fault.name.replace("_", " "), fault.count, len(hits & places), len(hits - places)]
-        )
+    rows = [_compared(fault, found) for fault in delivery.planted]
     columns = ["planted", "rows", "found", "found elsewhere"]
     if format is Format.json:
         planted = [dict(zip(columns, row, strict=True)) for row in rows]
@@ -81,6 +71,23 @@ def run_demo(settings: Settings, students: int, format: Format = Format.table) -
         _print_next(import_id)
     if any(planted != found_ or elsewhere for _, planted, found_, elsewhere in rows):
         fail("What was found is not what was planted; this is a fault of ours.")
+
+
+def _compared(fault: PlantedFault, found: pd.DataFrame) -> tuple[str, int, int, int]:
+    """A planted fault: its name, in how many rows it is, in how many of them it was found, and in
+    how many others."""
+    mine = found.loc[found["code"] == fault.code]
+    hits = set(zip(mine["file"], mine["row"], mine["source_id"], strict=True))
+    places = set(fault.rows)
+    return fault.name.replace("_", " "), fault.count, len(hits & places), len(hits - places)
+
+
+def _print_uploaded(settings: Settings, students: int, port: int) -> None:
+    out = console()
+    out.print(f"A made-up district of {students:,} students, with planted faults, has uploaded")
+    out.print(f"  {settings.landing / DISTRICT / ZIP}", soft_wrap=True)
+    out.print(f"by SFTP to 127.0.0.1 port {port}, as {DISTRICT} with a generated password.")
+    out.print("Left alone for a minute, which this demo does not wait, the sensor imports it.\n")
 
 
 def _deliver(settings: Settings, package: Path) -> int:

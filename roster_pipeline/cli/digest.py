@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from roster_pipeline.cli.imports import open_or_fail
+from roster_pipeline.cli.lookup import open_or_fail
 from roster_pipeline.cli.output import Format, FormatOption, console, fail, print_json, table
 from roster_pipeline.settings import load_mail_settings, load_settings
 

@@ -6,14 +6,12 @@ from typing import Annotated
 
 import typer
 
-from roster_pipeline.cli.imports import open_or_fail
+from roster_pipeline.cli.lookup import DistrictArgument, open_or_fail
 from roster_pipeline.cli.output import Format, FormatOption, console, fail, print_json, table
 from roster_pipeline.cli.removal import remove
 from roster_pipeline.settings import load_settings, prepare_home
 
 app = typer.Typer(help="Districts and their settings.", no_args_is_help=True)
-
-DistrictArgument = Annotated[str, typer.Argument(metavar="ID", help="The district's id.")]
 
 
 @app.command()
@@ -68,21 +66,22 @@ def list_districts(format: FormatOption = Format.table) -> None:
     prepare_home(settings)
     rows = []
     with reading(open_or_fail()) as conn:
-        for district_id, known in load_districts(settings.districts).items():
-            last = next(iter(ledger.imports(conn, district_id, 1)), None)
-            name, coming = "(its file has mistakes: roster district check)", None
-            if isinstance(known, DistrictSettings):
-                name, coming = known.name, next_sync(known, datetime.now(UTC))
-            rows.append(
-                {
-                    "district": district_id,
-                    "name": name,
-                    "last_import": last.id if last else None,
-                    "status": last.status if last else None,
-                    "started_at": last.started_at if last else None,
-                    "next_sync": coming,
-                }
-            )
+        newest = ledger.newest_imports(conn)
+    for district_id, known in load_districts(settings.districts).items():
+        last = newest.get(district_id)
+        name, coming = "(its file has mistakes: roster district check)", None
+        if isinstance(known, DistrictSettings):
+            name, coming = known.name, next_sync(known, datetime.now(UTC))
+        rows.append(
+            {
+                "district": district_id,
+                "name": name,
+                "last_import": last.id if last else None,
+                "status": last.status if last else None,
+                "started_at": last.started_at if last else None,
+                "next_sync": coming,
+            }
+        )
     if format is Format.json:
         print_json(rows)
     elif not rows:

@@ -7,13 +7,13 @@ from typing import Annotated
 
 import typer
 
-from roster_pipeline.cli.imports import open_or_fail
+from roster_pipeline.cli.lookup import DistrictArgument, open_or_fail
 from roster_pipeline.cli.output import Format, FormatOption, console, fail, print_json, table
 from roster_pipeline.settings import load_settings
 
 
 def filter_preview(
-    district_id: Annotated[str, typer.Argument(metavar="ID", help="The district's id.")],
+    district_id: DistrictArgument,
     rule: Annotated[
         list[str] | None,
         typer.Option(

@@ -1,4 +1,4 @@
-"""Commands about past states: trace, diff, export."""
+"""Commands about what has been: imports, trace, diff, export."""
 
 from __future__ import annotations
 
@@ -8,21 +8,77 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from roster_pipeline.cli.imports import open_or_fail
+from roster_pipeline.cli.lookup import (
+    DistrictArgument,
+    district_must_exist,
+    import_or_fail,
+    open_or_fail,
+)
 from roster_pipeline.cli.output import Format, FormatOption, console, fail, print_json, table
 from roster_pipeline.settings import load_settings
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-DistrictArgument = Annotated[str, typer.Argument(metavar="ID", help="The district's id.")]
-
 
 def add_commands(app: typer.Typer) -> None:
     """Hang the commands of this module on the command line."""
+    app.command("imports")(list_imports)
     app.command()(trace)
     app.command()(diff)
     app.command()(export)
+
+
+def list_imports(
+    district_id: Annotated[str | None, typer.Argument(metavar="[ID]")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many, the newest first.")] = 20,
+    format: FormatOption = Format.table,
+) -> None:
+    """The history of imports, the newest first."""
+    from roster_pipeline.cli.running import settle
+    from roster_pipeline.warehouse import ledger
+    from roster_pipeline.warehouse.database import reading
+
+    engine = open_or_fail()
+    settle(load_settings(), engine)
+    with reading(engine) as conn:
+        entries = ledger.imports(conn, district_id, limit)
+    if format is Format.json:
+        print_json(
+            [
+                {
+                    "import_id": e.id,
+                    "district": e.district_id,
+                    "app": e.app,
+                    "status": e.status,
+                    "started_at": e.started_at.isoformat(),
+                    "finished_at": e.finished_at.isoformat() if e.finished_at else None,
+                    "message": e.message,
+                }
+                for e in entries
+            ]
+        )
+    elif not entries:
+        if district_id is not None:
+            district_must_exist(district_id)
+        console().print("No imports yet. `roster import ID FILES…` makes one.")
+    else:
+        console().print(
+            table(
+                ["import", "district", "app", "status", "started", "message"],
+                [
+                    [
+                        e.id,
+                        e.district_id,
+                        e.app,
+                        e.status,
+                        f"{e.started_at:%Y-%m-%d %H:%M:%S} UTC",
+                        e.message,
+                    ]
+                    for e in entries
+                ],
+            )
+        )
 
 
 def trace(
@@ -76,17 +132,14 @@ def diff(
 ) -> None:
     """How the roster after one import differs from that after another."""
     from roster_pipeline.reports.summary import as_records
-    from roster_pipeline.warehouse import history, ledger
+    from roster_pipeline.warehouse import history
     from roster_pipeline.warehouse.database import reading
 
-    try:
-        with reading(open_or_fail()) as conn:
-            one, other = (ledger.get_import(conn, i) for i in (before, after))
-            if one.district_id != other.district_id:
-                fail(f"Import {before} is of {one.district_id}, {after} of {other.district_id}.", 2)
-            found = history.difference(conn, one.district_id, before, after)
-    except ledger.UnknownImport as error:
-        fail(str(error), 2)
+    with reading(open_or_fail()) as conn:
+        one, other = (import_or_fail(conn, i) for i in (before, after))
+        if one.district_id != other.district_id:
+            fail(f"Import {before} is of {one.district_id}, {after} of {other.district_id}.", 2)
+        found = history.difference(conn, one.district_id, before, after)
     counts, changes = as_records(found.counts), as_records(found.changes)
     if format is Format.json:
         print_json({"before": before, "after": after, "counts": counts, "changes": changes})
@@ -133,14 +186,10 @@ def export(
 
 def _state(conn: Connection, district_id: str, as_of: str, zone: tzinfo) -> int:
     """The import after which the roster was as asked; a time without a zone is the district's."""
-    from roster_pipeline.warehouse import ledger
     from roster_pipeline.warehouse.history import import_at
 
     if as_of.isdecimal():
-        try:
-            imported = ledger.get_import(conn, int(as_of))
-        except ledger.UnknownImport as error:
-            fail(str(error), 2)
+        imported = import_or_fail(conn, int(as_of))
         if imported.district_id != district_id:
             fail(f"Import {as_of} is of {imported.district_id}, not of {district_id}.", 2)
         return imported.id

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+from typing import TYPE_CHECKING
+
 import typer
 
 from roster_pipeline.cli import accounts, landing_status
 from roster_pipeline.cli.output import Format, FormatOption, console, fail, print_json
 from roster_pipeline.settings import load_landing_address, load_settings, prepare_home
+
+if TYPE_CHECKING:
+    from roster_pipeline.landing.server import Serving
 
 app = typer.Typer(help="The SFTP landing zone and its accounts.", no_args_is_help=True)
 accounts.add_commands(app)
@@ -28,10 +34,8 @@ def serve(format: FormatOption = Format.table) -> None:
     import resource
     import signal
     import socket
-    import sys
 
     from roster_pipeline.landing import server
-    from roster_pipeline.landing.host_keys import fingerprint
 
     settings, address = load_settings(), load_landing_address()
     prepare_home(settings)
@@ -48,23 +52,7 @@ def serve(format: FormatOption = Format.table) -> None:
         for stop in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(stop, stopped.set)
         async with server.serve(settings, address.host, address.port) as serving:
-            if format is Format.json:
-                print_json(
-                    {
-                        "host": serving.host,
-                        "port": serving.port,
-                        "host_keys": [
-                            {"key": line, "fingerprint": fingerprint(line)}
-                            for line in serving.host_keys
-                        ],
-                    }
-                )
-            else:
-                out = console()
-                out.print(f"The landing zone takes SFTP on {serving.host} port {serving.port}.")
-                for line in serving.host_keys:
-                    out.print(f"Host key {fingerprint(line)} ({line.split()[0]})")
-            sys.stdout.flush()
+            _print_serving(serving, format)
             await stopped.wait()
 
     try:
@@ -84,3 +72,18 @@ def serve(format: FormatOption = Format.table) -> None:
             f"{says[error.errno]}. ROSTER_LANDING_HOST and ROSTER_LANDING_PORT say where it does.",
             2,
         )
+
+
+def _print_serving(serving: Serving, format: Format) -> None:
+    """Say where the server is and how to know it, at once, also into a pipe."""
+    from roster_pipeline.landing.host_keys import fingerprint
+
+    keys = [{"key": line, "fingerprint": fingerprint(line)} for line in serving.host_keys]
+    if format is Format.json:
+        print_json({"host": serving.host, "port": serving.port, "host_keys": keys})
+    else:
+        out = console()
+        out.print(f"The landing zone takes SFTP on {serving.host} port {serving.port}.")
+        for key in keys:
+            out.print(f"Host key {key['fingerprint']} ({key['key'].split()[0]})")
+    sys.stdout.flush()

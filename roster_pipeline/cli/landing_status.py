@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from roster_pipeline.cli.lookup import district_must_exist, open_or_fail
 from roster_pipeline.cli.output import Format, FormatOption, console, fail, print_json, table
 from roster_pipeline.settings import load_settings, prepare_home
 
@@ -21,8 +22,7 @@ def status(
     format: FormatOption = Format.table,
 ) -> None:
     """What lies in the landing zones, since when, ready or waiting for what; the last import."""
-    from roster_pipeline.cli.imports import open_or_fail
-    from roster_pipeline.districts.files import UnknownDistrict, district_path, load_districts
+    from roster_pipeline.districts.files import load_districts
     from roster_pipeline.districts.settings import DistrictSettings
     from roster_pipeline.landing.status import landing_status
     from roster_pipeline.warehouse.database import reading
@@ -31,10 +31,7 @@ def status(
     prepare_home(settings)
     known = load_districts(settings.districts)
     if district_id is not None:
-        try:
-            district_path(settings.districts, district_id)
-        except UnknownDistrict as error:
-            fail(str(error), 2)
+        district_must_exist(district_id)
         if not isinstance(known[district_id], DistrictSettings):
             fail(str(known[district_id]), 2)
         known = {district_id: known[district_id]}

@@ -16,12 +16,15 @@ from roster_pipeline.cli import (
     digest,
     district,
     filters,
+    findings,
     history,
     imports,
     inspect,
     landing,
+    overview,
     purge,
     schools,
+    summary,
 )
 from roster_pipeline.cli.output import Format, FormatOption, fail
 from roster_pipeline.settings import (
@@ -42,9 +45,12 @@ app.add_typer(district.app, name="district")
 app.command()(schools.schools)
 app.add_typer(landing.app, name="landing")
 app.add_typer(db.app, name="db")
+imports.add_commands(app)
+app.command()(summary.show)
+findings.add_commands(app)
 decisions.add_commands(app)
 history.add_commands(app)
-imports.add_commands(app)
+app.command()(overview.overview)
 app.command()(inspect.inspect)
 app.command()(filters.filter_preview)
 app.command()(purge.purge)

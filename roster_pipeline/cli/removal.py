@@ -5,11 +5,12 @@ from __future__ import annotations
 import shutil
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from roster_pipeline.cli.imports import open_or_fail
+from roster_pipeline.cli.lookup import DistrictArgument, open_or_fail
 from roster_pipeline.cli.output import Format, FormatOption, console, fail, print_json
 from roster_pipeline.settings import acting_user, load_settings, prepare_home
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def remove(
-    district_id: Annotated[str, typer.Argument(metavar="ID", help="The district's id.")],
+    district_id: DistrictArgument,
     delete_data: Annotated[
         bool,
         typer.Option(
@@ -82,18 +83,26 @@ def remove(
         told = {"district": district_id, "account_closed": account, "partition_deleted": partition}
         data = {"file": None if delete_data else str(aside), "rows_deleted": rows * delete_data}
         print_json({**told, **data})
-        return
+    else:
+        _print_removed(district_id, rows, None if delete_data else aside)
+        if not partition:
+            console().print(
+                "A run of it is in flight, so Dagster still lists it; remove it again later."
+            )
+
+
+def _print_removed(district_id: str, rows: int, aside: Path | None) -> None:
+    """What went and what stays, rows of the warehouse among it. aside: where its settings are, if
+    its data were not deleted."""
     out = console()
     out.print(f"{district_id} is a district no more; nobody can log in to its landing zone.")
-    if delete_data:
+    if aside is None:
         out.print(f"Deleted: {rows:,} rows of the warehouse, and all its files.")
         out.print("Stays: who did what (audit log); Dagster's runs, which hold no records.")
     else:
         out.print(f"Its settings: {aside}; rename it to bring the district back.", soft_wrap=True)
         out.print(f"Stays: its roster and history ({rows:,} rows), its deliveries and reports.")
         out.print(f"All of that goes with: roster district remove {district_id} --delete-data")
-    if not partition:
-        out.print("A run of it is in flight, so Dagster still lists it; remove it again later.")
 
 
 def _confirm(district_id: str, rows: int, delete_data: bool, yes: bool) -> None:

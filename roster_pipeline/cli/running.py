@@ -19,6 +19,7 @@ from roster_pipeline.settings import Settings
 
 if TYPE_CHECKING:
     from dagster import DagsterInstance, EventLogEntry
+    from sqlalchemy import Engine
 
 
 class ImportNotStarted(Exception):
@@ -63,7 +64,7 @@ def run_import(
     files: Sequence[Path],
     *,
     from_import: int | None = None,
-    force: bool,
+    force: bool = False,
     preview: bool = False,
 ) -> int:
     """Run the job import_roster for a district and return the import's id.
@@ -144,8 +145,26 @@ def _run(
                     conn, int(import_id), "failed", datetime.now(UTC), _why(result)
                 )
         if lost:
-            renew_views(instance, engine, settings, int(import_id))
+            renew_views(instance, engine, settings, district_id, [int(import_id)])
         return int(import_id)
+
+
+def settle(settings: Settings, engine: Engine) -> None:
+    """Mark imports as failed whose process is gone, and renew what is shown of their districts:
+    there may be no daemon that does."""
+    from roster_pipeline.warehouse.abandoned import settle_abandoned
+
+    lost = settle_abandoned(engine, datetime.now(UTC))
+    if not lost:
+        return
+    os.environ.update(settings.environment())
+    import dagster as dg
+
+    from roster_pipeline.defs.views import renew_views
+
+    with dg.DagsterInstance.get() as instance:
+        for district_id, import_ids in lost.items():
+            renew_views(instance, engine, settings, district_id, import_ids)
 
 
 @contextmanager

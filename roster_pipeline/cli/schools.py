@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from roster_pipeline.cli.imports import end_with_summary, open_or_fail
+from roster_pipeline.cli.lookup import DistrictArgument, district_must_exist, open_or_fail
 from roster_pipeline.cli.output import Format, FormatOption, console, fail, print_json, table
+from roster_pipeline.cli.summary import end_with_summary
 from roster_pipeline.settings import acting_user, load_settings
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ WORDS = {Action.auto_map: 0, Action.map: 2, Action.new: 1, Action.ignore: 1}
 
 
 def schools(
-    district_id: Annotated[str, typer.Argument(metavar="ID", help="The district's id.")],
+    district_id: DistrictArgument,
     action: Annotated[
         Action | None,
         typer.Argument(
@@ -53,12 +54,7 @@ def schools(
     format: FormatOption = Format.table,
 ) -> None:
     """Which school each organisation is: mapped, missing and pending, or decide on one."""
-    from roster_pipeline.districts.files import UnknownDistrict, district_path
-
-    try:
-        district_path(load_settings().districts, district_id)
-    except UnknownDistrict as error:
-        fail(str(error), 2)
+    district_must_exist(district_id)
     if action is None:
         if run:
             _run(district_id, format)

@@ -4,17 +4,17 @@ schedule. Decides by what the zone holds, what an import last took from it, and 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Any, Literal
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 
 from roster_pipeline.landing.arrival import Arrival
 from roster_pipeline.landing.zones import Zone
 from roster_pipeline.warehouse import ledger
-from roster_pipeline.warehouse.tables import imports
+from roster_pipeline.warehouse.tables import imports, landing_zones
 
 SLOT_PATIENCE = timedelta(hours=1)
 """How long after a slot a delivery is still waited for."""
@@ -43,16 +43,29 @@ class Books:
     other_since: datetime | None = None
 
 
-def read_books(conn: Connection, zone: Zone) -> Books:
-    """What the ledger says of the district of a landing zone."""
+def read_books(conn: Connection, zones: Collection[Zone]) -> dict[str, Books]:
+    """What the ledger says of the districts of landing zones that `read_zones` returned, by
+    district: in one query, however many they are."""
     table = imports.c
+    of_district = imports.alias().c
+    newest = select(func.max(of_district.id)).where(of_district.district_id == table.district_id)
+    taken = func.coalesce(landing_zones.c.taken_import_id, newest.scalar_subquery())
     statement = (
-        select(table.id, table.app, table.status, table.started_at, table.delivery)
-        .where(table.district_id == zone.district_id, table.id >= (zone.taken_import_id or 0))
+        select(
+            table.district_id, table.id, table.app, table.status, table.started_at, table.delivery
+        )
+        .outerjoin(landing_zones, landing_zones.c.district_id == table.district_id)
+        .where(table.district_id.in_([zone.district_id for zone in zones]), table.id >= taken)
         .order_by(table.id.desc())
-        .limit(200)
     )
-    rows = conn.execute(statement if zone.taken_import_id else statement.limit(1)).all()
+    rows: dict[str, list[Any]] = {}
+    for row in conn.execute(statement):
+        rows.setdefault(row.district_id, []).append(row)
+    return {zone.district_id: _books(zone, rows.get(zone.district_id, [])) for zone in zones}
+
+
+def _books(zone: Zone, rows: Sequence[Any]) -> Books:
+    """By the imports since the one that took what the zone held, newest first."""
     since = [r for r in rows if r.id != zone.taken_import_id and r.status in ledger.MERGED]
     others = [
         r.started_at

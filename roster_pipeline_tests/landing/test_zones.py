@@ -22,13 +22,6 @@ from roster_pipeline.landing.zones import (
 )
 from roster_pipeline.warehouse import ledger
 from roster_pipeline.warehouse.database import reading
-from roster_pipeline_tests.warehouse.conftest import (
-    postgresql_server,
-    warehouse,
-    warehouse_url,
-)
-
-__all__ = ["postgresql_server", "warehouse", "warehouse_url"]
 
 NOW = datetime(2026, 11, 24, 8, 0, 0, 123456, tzinfo=UTC)
 
@@ -97,19 +90,21 @@ def book(
 
 def test_the_books_say_what_came_after_what_was_taken(warehouse: Engine) -> None:
     with reading(warehouse) as conn:
-        assert read_books(conn, Zone("oak")) == Books()
+        assert read_books(conn, [Zone("oak")]) == {"oak": Books()}
     taken = book(warehouse, "imported", delivery="a")
-    zone = Zone("oak", taken="a", taken_import_id=taken, taken_at=NOW)
+    with warehouse.begin() as conn:
+        record_taken(conn, "oak", "a", taken, NOW)
     with reading(warehouse) as conn:
-        assert read_books(conn, zone) == Books(taken, "imported")
+        zone = read_zones(conn)["oak"]
+        assert read_books(conn, [zone]) == {"oak": Books(taken, "imported")}
     book(warehouse, "imported", delivery="a")  # the same again, by hand
     book(warehouse, "refused", "csv_upload", "c")
     with reading(warehouse) as conn:
-        assert read_books(conn, zone).other_since is None
+        assert read_books(conn, [zone])["oak"].other_since is None
     newest = book(warehouse, "imported", "csv_upload", "b")
     undone = book(warehouse, "imported", ledger.UNDO)
     with reading(warehouse) as conn:
-        assert read_books(conn, zone) == Books(undone, "imported", True, NOW)
+        assert read_books(conn, [zone]) == {"oak": Books(undone, "imported", True, NOW)}
     assert newest < undone
 
 

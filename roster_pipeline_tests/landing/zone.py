@@ -19,7 +19,8 @@ import paramiko
 from sqlalchemy import Engine, select
 
 from roster_pipeline.landing.accounts import add_key, open_account, set_password
-from roster_pipeline.landing.server import Limits, serve
+from roster_pipeline.landing.served_zone import Limits
+from roster_pipeline.landing.server import serve
 from roster_pipeline.settings import Settings, load_settings, prepare_home
 from roster_pipeline.warehouse.database import open_warehouse, reading
 from roster_pipeline.warehouse.tables import landing_log
