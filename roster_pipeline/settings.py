@@ -11,6 +11,8 @@ All variables are optional; here is what follows from them. A district's own set
     DAGSTER_HOME           Dagster's folder; default dagster/ in ROSTER_HOME
     DAGSTER_POSTGRES_URL   where Dagster keeps its history with deploy/postgres/dagster.yaml:
                            postgresql+psycopg2://user:password@host:5432/database
+    ROSTER_CELERY_URL      where runs wait for a worker with deploy/celery/dagster.yaml:
+                           redis://:password@host:6379/0
     ROSTER_USER            who decides on imports, for the audit log; default the system's user
 
 ROSTER_ARCHIVE_URL and ROSTER_ARTIFACTS_URL name a folder by its absolute path, or a place in a
@@ -21,17 +23,21 @@ AWS_ENDPOINT_URL names a server that is not Amazon's; FSSPEC_S3_… whatever els
 
 and, for the landing zone's server (`load_landing_address`):
 
-    ROSTER_LANDING_HOST    the address it listens on; default 127.0.0.1, 0.0.0.0 for all
-    ROSTER_LANDING_PORT    its port; default 2222, 0 for one that is free
+    ROSTER_LANDING_HOST    the address the SFTP server listens on; default 127.0.0.1, 0.0.0.0
+                           for all
+    ROSTER_LANDING_PORT    the SFTP server's port; default 2222, 0 for one that is free
 
 and, for mails (`load_mail_settings`), which become files in outbox/ when neither of the first two
 is set:
 
-    SENDGRID_API_KEY       sends them by SendGrid
-    ROSTER_SMTP_URL        sends them by an SMTP server: smtp://user:password@host:587, which must
+    SENDGRID_API_KEY       sends mails by SendGrid
+    ROSTER_SMTP_URL        sends mails by an SMTP server: smtp://user:password@host:587, which must
                            offer STARTTLS unless it is on this machine, or smtps://…:465
-    ROSTER_MAIL_FROM       whom they are from; needed with one of these
+    ROSTER_MAIL_FROM       whom mails are from; needed with one of these
     ROSTER_SENDGRID_URL    SendGrid's address; default https://api.sendgrid.com
+    ROSTER_OPERATORS       who is told of failed runs that are no district's, such as the nightly
+                           purge: addresses with commas between them; default nobody, so that such
+                           a failure is in Dagster's UI and log only
     ROSTER_UI_URL          where links lead, and what `roster ui` answers to if there is a proxy in
                            front of it; default http://127.0.0.1:3000
 
@@ -196,13 +202,14 @@ class SmtpServer:
 
 @dataclass(frozen=True)
 class MailSettings:
-    """How mails are sent, and where their links lead."""
+    """How mails are sent, where their links lead, and who runs this installation."""
 
     sendgrid_key: str | None = field(repr=False)
     sendgrid_url: str
     smtp: SmtpServer | None
     sender: str
     ui_url: str
+    operators: tuple[str, ...] = field(repr=False)
 
 
 def load_mail_settings(env: Mapping[str, str] = os.environ) -> MailSettings:
@@ -217,6 +224,7 @@ def load_mail_settings(env: Mapping[str, str] = os.environ) -> MailSettings:
         smtp=smtp,
         sender=_sender(env.get("ROSTER_MAIL_FROM") or "", needed=bool(key or smtp)),
         ui_url=_web_url("ROSTER_UI_URL", env, "http://127.0.0.1:3000"),
+        operators=_addresses("ROSTER_OPERATORS", env),
     )
 
 
@@ -385,6 +393,21 @@ def _sender(text: str, *, needed: bool) -> str:
             "it must be the address mails are from, such as Roster <roster@agency.example>",
         )
     return text
+
+
+def _addresses(variable: str, env: Mapping[str, str]) -> tuple[str, ...]:
+    text = env.get(variable) or ""
+    if not text:
+        return ()
+    addresses = tuple(address.strip() for address in text.split(","))
+    if not all(re.fullmatch(r"[^@\s;<>]+@[^@\s;<>]+", address) for address in addresses):
+        raise SettingsError(
+            variable,
+            text,
+            "it must be addresses with commas between them, such as "
+            "ann@agency.example, bob@agency.example",
+        )
+    return addresses
 
 
 def _web_url(variable: str, env: Mapping[str, str], default: str, *, secret: bool = False) -> str:

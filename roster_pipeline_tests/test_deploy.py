@@ -137,9 +137,6 @@ def test_the_helm_values_queue_and_watch_runs_as_the_project_does() -> None:
     assert queue["dequeueUseThreads"] == threads
     for ours, theirs in (("run_monitoring", "runMonitoring"), ("run_retries", "runRetries")):
         shared = {camel(key): value for key, value in project[ours].items()}
-        # The chart knows neither of the two; the jobs' tags and Kubernetes itself do.
-        for unknown in ("maxRuntimeSeconds", "retryOnAssetOrOpFailure"):
-            shared.pop(unknown, None)
         assert shared.items() <= daemon[theirs].items()
     kept = {k: {camel(n): v for n, v in d.items()} for k, d in project["retention"].items()}
     assert {k: values["retention"][k] for k in kept} == kept

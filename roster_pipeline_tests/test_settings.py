@@ -262,6 +262,13 @@ def test_without_variables_mails_are_files_and_links_lead_to_this_machine() -> N
     assert (mail.sendgrid_key, mail.smtp, mail.sender) == (None, None, "roster@localhost")
     assert mail.sendgrid_url == "https://api.sendgrid.com"
     assert mail.ui_url == "http://127.0.0.1:3000"
+    assert mail.operators == ()
+
+
+def test_operators_are_addresses_with_commas_between_them() -> None:
+    mail = load_mail_settings({"ROSTER_OPERATORS": "ann@agency.example, bob@agency.example"})
+    assert mail.operators == ("ann@agency.example", "bob@agency.example")
+    assert "ann" not in repr(mail)
 
 
 @pytest.mark.parametrize(
@@ -290,6 +297,11 @@ def test_an_smtp_server_is_a_url(url: str, server: SmtpServer) -> None:
         ("ROSTER_SMTP_URL", "u:secret@mail.example"),
         ("ROSTER_SMTP_URL", "imap://u:secret@mail.example"),
         ("ROSTER_MAIL_FROM", "roster"),
+        ("ROSTER_OPERATORS", "ann"),
+        ("ROSTER_OPERATORS", "ann@agency.example; bob@agency.example"),
+        ("ROSTER_OPERATORS", "ann@agency.example,,bob@agency.example"),
+        ("ROSTER_OPERATORS", "Ann <ann@agency.example>"),
+        ("ROSTER_OPERATORS", "ann@agency.example\nBcc: x@y.example"),
         ("ROSTER_MAIL_FROM", "roster@agency.example\nBcc: x@y.example"),
         ("ROSTER_SENDGRID_URL", "http://api.sendgrid.com"),
         ("ROSTER_SENDGRID_URL", "https://u:secret@api.sendgrid.com"),

@@ -3,29 +3,30 @@
 The server of the code tells Dagster when the process of a run dies under it. Nobody tells when they
 die together (power, an update, `kill -9`), or when the run was a command's (`roster import`): such
 a run would count as started, and keep its district's only place, until `max_runtime_seconds`. But a
-run holds the lock of its district, which dies with its process. That is looked at here, as often as
-Dagster's run monitoring asks.
+run holds the lock of its district, which dies with its process, on whatever machine. That is looked
+at here, as often as Dagster's run monitoring asks.
 """
 
 from __future__ import annotations
 
 import time
+from typing import Any
 
 from dagster import DagsterRun
-from dagster._core.launcher.base import CheckRunHealthResult, WorkerStatus
+from dagster._core.launcher.base import CheckRunHealthResult, RunLauncher, WorkerStatus
 from dagster._core.launcher.default_run_launcher import DefaultRunLauncher
-from dagster._serdes.config_class import ConfigurableClassData
 
 STARTS_WITHIN_S = 120
 """How long after its start a run may take to get its lock."""
 
 
-class WatchedRunLauncher(DefaultRunLauncher):
-    """A run whose district is locked by nobody, at two looks in a row, has no process any more.
-    (At one look it may just have let the lock go, and be about to end.)"""
+class LockWatch(RunLauncher):
+    """What a launcher asks of the locks: a run whose district is locked by nobody, at two looks in
+    a row, has no process any more. (At one look it may just have let the lock go, and be about to
+    end.)"""
 
-    def __init__(self, inst_data: ConfigurableClassData | None = None) -> None:
-        super().__init__(inst_data)
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
         self._unlocked: set[str] = set()
 
     @property
@@ -48,6 +49,10 @@ class WatchedRunLauncher(DefaultRunLauncher):
             self._unlocked.add(run.run_id)
             return running
         return CheckRunHealthResult(WorkerStatus.NOT_FOUND, "The process of this run is gone.")
+
+
+class WatchedRunLauncher(LockWatch, DefaultRunLauncher):
+    """Starts each run as a process of its own, on this machine."""
 
 
 def _is_locked(district_id: str) -> bool:

@@ -8,7 +8,7 @@ or an exception carries: nobody has read it for names.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -21,6 +21,7 @@ from roster_pipeline.districts.settings import DistrictSettings
 from roster_pipeline.notifications.letters import (
     Letter,
     Step,
+    is_left_out,
     moment_in_words,
     rule_in_words,
     run_link,
@@ -37,6 +38,9 @@ TOLD: tuple[Kind, ...] = ("held", "needs_school_mapping", "refused", "failed")
 """Statuses of imports that somebody must hear of."""
 LATELY = timedelta(days=7)
 """What ended before is old news, to an installation that has just begun to send mails."""
+RUN_ENDS_WITHIN = timedelta(minutes=10)
+"""How long the mail about a failed import waits for the end of its run, which says whether it is
+tried again. Dagster finds the run of a killed command last, some five minutes after its end."""
 SHOWN = 10
 
 LandingKind = Literal[
@@ -52,17 +56,30 @@ LandingKind = Literal[
 _log = logging.getLogger(__name__)
 
 
-def post_alerts(engine: Engine, districts: Path, ui_url: str, now: datetime) -> int:
+def post_alerts(
+    engine: Engine,
+    districts: Path,
+    ui_url: str,
+    now: datetime,
+    tried_again: Callable[[str], bool | None] = lambda _: False,
+) -> int:
     """Put an alert into the outbox for each import that ended lately, must be told and was not yet.
 
     districts: the folder of the districts' files; addresses are those of the app an import came
-    by. A district whose file is wrong is told when it is mended. Returns how many alerts it put
-    there.
+    by. A district whose file is wrong is told when it is mended. tried_again: whether a failed run
+    is tried again without anybody doing anything; None while that cannot be known, for which the
+    alert waits a while. Returns how many alerts it put there.
     """
     with reading(engine) as conn:
         untold = _untold(conn, now)
     posted = 0
     for key, imported in untold:
+        again: bool | None = False
+        if imported.status == "failed" and imported.run_id is not None:
+            again = tried_again(imported.run_id)
+        assert imported.finished_at is not None
+        if again is None and now - imported.finished_at < RUN_ENDS_WITHIN:
+            continue
         try:
             settings = load_district(districts, imported.district_id).for_app(imported.app)
         except (UnknownDistrict, DistrictFileError):
@@ -72,7 +89,7 @@ def post_alerts(engine: Engine, districts: Path, ui_url: str, now: datetime) -> 
         if not recipients:
             continue
         with reading(engine) as conn:
-            letter = _import_letter(conn, imported, settings, ui_url)
+            letter = _import_letter(conn, imported, settings, ui_url, again=bool(again))
         kind: Kind = imported.status  # type: ignore[assignment]  # one of TOLD
         with engine.begin() as conn:
             posted += _post(conn, key, imported.district_id, kind, recipients, letter, now)
@@ -121,8 +138,9 @@ def post_landing_alert(
 
 def post_run_failure(
     conn: Connection,
-    district_id: str,
-    settings: DistrictSettings,
+    district_id: str | None,
+    name: str,
+    recipients: Sequence[str],
     run_id: str,
     job: str,
     steps: Sequence[str],
@@ -130,34 +148,37 @@ def post_run_failure(
     now: datetime,
 ) -> bool:
     """Tell of a run that failed, once, unless the ledger has its import as running or failed: then
-    the alert is the import's. steps: which of the run's steps failed; none when it never came to
-    one. Returns whether it is told now."""
+    the alert is the import's.
+
+    district_id: whose run it was, if it was for one district. name: whom it is about, as the
+    subject says it. steps: which of the run's steps failed; none when it never came to one. Returns
+    whether it is told now.
+    """
     imported = ledger.import_of_run(conn, run_id)
-    if imported is not None and imported.status in ledger.UNEXAMINED:
+    merged = imported is not None and imported.status not in ledger.UNEXAMINED
+    if imported is not None and not merged and imported.app != ledger.UNDO:
         return False
-    ended = "The roster is as it was."
-    if imported is not None:
-        ended = f"Import {imported.id} had ended before as {imported.status.replace('_', ' ')}."
+    ended = " The roster is as it was." if district_id is not None else ""
+    if imported is not None and merged:
+        ended = f" Import {imported.id} had ended before as {imported.status.replace('_', ' ')}."
     how = f"It failed in: {', '.join(steps)}." if steps else "It was killed or did not start."
     letter = write(
         "alert",
-        f"{settings.name}: a run of {job} failed",
-        headline=f"A run of {job} failed. {ended}",
+        f"{name}: a run of {job} failed",
+        headline=f"A run of {job} failed.{ended}",
         facts=[how],
         causes=[],
         left_out=[],
         steps=[Step("Look at the run, mend what it says, and launch it again.")],
         link=run_link(ui_url, run_id),
     )
-    key = f"run-{run_id}-failed"
-    recipients = settings.notifications.alerts
-    return _post(conn, key, district_id, "run_failed", recipients, letter, now)
+    return _post(conn, f"run-{run_id}-failed", district_id, "run_failed", recipients, letter, now)
 
 
 def _post(
     conn: Connection,
     key: str,
-    district_id: str,
+    district_id: str | None,
     kind: Kind,
     recipients: Sequence[str],
     letter: Letter,
@@ -171,7 +192,7 @@ def _post(
 
 def _untold(conn: Connection, now: datetime) -> list[tuple[str, Import]]:
     """The imports to be told that were not, with the key of the mail that is to tell them. One
-    that is held anew is told anew."""
+    that is held anew is told anew. An undo that fails is told to whoever asked for it."""
     last = select(func.max(holds.c.id)).where(holds.c.import_id == imports.c.id).scalar_subquery()
     statement = (
         select(imports, last)
@@ -179,6 +200,7 @@ def _untold(conn: Connection, now: datetime) -> list[tuple[str, Import]]:
             imports.c.status.in_(TOLD),
             imports.c.finished_at >= now - LATELY,
             imports.c.preview.is_(False),
+            imports.c.app != ledger.UNDO,
         )
         .order_by(imports.c.id)
     )
@@ -192,13 +214,14 @@ def _untold(conn: Connection, now: datetime) -> list[tuple[str, Import]]:
 
 
 def _import_letter(
-    conn: Connection, imported: Import, settings: DistrictSettings, ui_url: str
+    conn: Connection, imported: Import, settings: DistrictSettings, ui_url: str, *, again: bool
 ) -> Letter:
+    """again: whether a failed import is being tried again."""
     tell = {
         "held": _tell_held,
         "needs_school_mapping": _tell_schools,
         "refused": _tell_refused,
-        "failed": _tell_failed,
+        "failed": _tell_tried_again if again else _tell_failed,
     }[imported.status]
     what, headline, facts, steps = tell(conn, imported)
     hold = last_hold(conn, imported.id) if imported.status == "held" else None
@@ -209,7 +232,8 @@ def _import_letter(
         headline=headline,
         facts=[*facts, f"It began on {came} ({settings.timezone})."],
         causes=hold.causes if hold else [],
-        left_out=_left_out(conn, imported.id),
+        # What was found of half a delivery is half of what is wrong with it.
+        left_out=[] if imported.status in ledger.UNEXAMINED else _left_out(conn, imported.id),
         steps=steps,
         link=run_link(ui_url, imported.run_id),
     )
@@ -277,23 +301,43 @@ def _tell_refused(conn: Connection, imported: Import) -> Told:
     )
 
 
+_FAILED = (
+    "It failed by a fault of this software or its machine, not of the delivery. Nothing was "
+    "merged; the roster is as it was."
+)
+
+
 def _tell_failed(_: Connection, imported: Import) -> Told:
-    again = Step("Then do again what was done.")
-    if imported.app == "sftp":
+    again = Step("Then upload the delivery again.")
+    if imported.delivery is not None:
+        command = f"roster import {imported.district_id} --from-import {imported.id}"
+        again = Step("Then import the delivery again:", command)
+    elif imported.app == "sftp":
         again = Step("Then import the delivery again:", f"roster import {imported.district_id}")
     return (
         "failed",
-        "It failed by a fault of this software or its machine, not of the delivery. Nothing was "
-        "merged; the roster is as it was.",
+        _FAILED,
         [],
         [Step("See what happened:", f"roster show {imported.id}"), again],
+    )
+
+
+def _tell_tried_again(_: Connection, imported: Import) -> Told:
+    return (
+        "failed and is tried again",
+        f"{_FAILED} The delivery is being imported again, without anybody doing anything.",
+        [],
+        [
+            Step("Nothing, unless another mail says that the new attempt failed too."),
+            Step("See how the new attempt went:", f"roster imports {imported.district_id}"),
+        ],
     )
 
 
 def _left_out(conn: Connection, import_id: int) -> list[str]:
     """What was left out by which rule, most first."""
     kinds = ledger.finding_counts(conn, import_id)
-    skipped = kinds.loc[kinds["severity"] == "skipped"]
+    skipped = kinds.loc[is_left_out(kinds)]
     lines = [
         rule_in_words(code, name if isinstance(name, str) else None, int(number))
         for code, name, number in zip(

@@ -22,6 +22,7 @@ from roster_pipeline.notifications.alerts import hold_sentences
 from roster_pipeline.notifications.letters import (
     Letter,
     Step,
+    is_left_out,
     moment_in_words,
     rule_in_words,
     run_link,
@@ -61,7 +62,7 @@ class Digest:
     """What is told of a district on a day.
 
     made_at: as things were then. since: the moment of the digest before, or a day earlier.
-    ended: by status, how many imports ended since.
+    ended: by status, how many imports ended since. undos: the undos that were merged since.
     imported: the last import whose delivery was looked at whole; before: the last of these at the
     time of the digest before, with whose findings it is compared. left_out: by rule, most first.
     reported: how many findings left nothing out. causes: what to mend, in that order.
@@ -75,6 +76,7 @@ class Digest:
     made_at: datetime
     since: datetime
     ended: dict[str, int]
+    undos: list[Import]
     imported: Import | None
     before: Import | None
     left_out: list[LeftOut]
@@ -88,7 +90,8 @@ class Digest:
         """Whether there is anything a person should read."""
         fresh = self.imported is not None and self.imported != self.before
         went_wrong = any(self.ended.get(status) for status in ("refused", "failed"))
-        return self.waiting is not None or went_wrong or (fresh and bool(self.left_out))
+        happened = self.waiting is not None or went_wrong or bool(self.undos)
+        return happened or (fresh and bool(self.left_out))
 
     @property
     def key(self) -> str:
@@ -103,6 +106,7 @@ class Digest:
             "since": self.since,
             "worth_telling": self.worth_telling,
             "ended": self.ended,
+            "undos": [undo.id for undo in self.undos],
             "import_id": self.imported.id if self.imported else None,
             "compared_with": self.before.id if self.before else None,
             "left_out": [vars(line) for line in self.left_out],
@@ -152,6 +156,7 @@ def make_digest(
         made_at=now,
         since=since,
         ended=_ended(conn, district_id, since),
+        undos=_undos(conn, district_id, since),
         imported=imported,
         before=before,
         left_out=left_out,
@@ -175,6 +180,7 @@ def write_digest(digest: Digest, ui_url: str) -> Letter:
         ended=[
             f"{number:,} {_STATUS.get(status, status)}" for status, number in digest.ended.items()
         ],
+        undos=[_undone(undo) for undo in digest.undos],
         came=moment_in_words(imported.started_at, digest.zone) if imported else None,
         age=_age(digest.made_at - imported.started_at) if imported else None,
         waits_since=(
@@ -237,6 +243,7 @@ def _examined(conn: Connection, district_id: str, moment: datetime) -> Import | 
 
 
 def _ended(conn: Connection, district_id: str, since: datetime) -> dict[str, int]:
+    """An undo is no delivery, and one that was refused is told to whoever asked for it."""
     number = func.count()
     statement = (
         select(imports.c.status, number)
@@ -244,11 +251,36 @@ def _ended(conn: Connection, district_id: str, since: datetime) -> dict[str, int
             imports.c.district_id == district_id,
             imports.c.finished_at > since,
             imports.c.preview.is_(False),
+            imports.c.app != ledger.UNDO,
         )
         .group_by(imports.c.status)
         .order_by(number.desc(), imports.c.status)
     )
     return {status: int(times) for status, times in conn.execute(statement)}
+
+
+def _undos(conn: Connection, district_id: str, since: datetime) -> list[Import]:
+    statement = (
+        select(imports)
+        .where(
+            imports.c.district_id == district_id,
+            imports.c.finished_at > since,
+            imports.c.app == ledger.UNDO,
+            imports.c.status.in_(ledger.MERGED),
+        )
+        .order_by(imports.c.id)
+    )
+    return [Import(*row) for row in conn.execute(statement)]
+
+
+def _undone(undo: Import) -> str:
+    """What an undo did; who asked for it and why is theirs to tell."""
+    state = (
+        f"that import {undo.state_of} had left"
+        if undo.state_of is not None
+        else "before its first import: without records"
+    )
+    return f"An undo (import {undo.id}) gave the roster back the state {state}."
 
 
 def _found(
@@ -263,7 +295,7 @@ def _found(
     else:
         changed = ledger.new_and_gone(conn, imported.id, before.id)
         rules = counted.merge(changed, on=keys, how="outer")
-    skipped = rules.loc[rules["severity"] == "skipped"].sort_values(
+    skipped = rules.loc[is_left_out(rules)].sort_values(
         ["findings", "gone"], ascending=False, na_position="last", kind="stable"
     )
     left_out = [
@@ -274,7 +306,7 @@ def _found(
         )
         for line in skipped.to_dict("records")
     ]
-    reported = counted.loc[counted["severity"] == "reported", "findings"].sum()
+    reported = counted.loc[~is_left_out(counted), "findings"].sum()
     causes = root_causes(ledger.findings(conn, imported.id, severity="skipped"))
     return left_out, int(reported), [cause.in_words() for cause in causes[:SHOWN_CAUSES]]
 

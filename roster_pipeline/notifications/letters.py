@@ -10,6 +10,7 @@ from datetime import datetime
 from functools import cache
 from zoneinfo import ZoneInfo
 
+import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from roster_pipeline.findings import CODES
@@ -52,6 +53,13 @@ def rule_in_words(code: str, enrollment_type: str | None, number: int) -> str:
     """«412 classes: school_id leads nowhere»; a finding of no type is about rows."""
     noun = (enrollment_type or "row").replace("_", " ")
     return f"{counted(noun, number)}: {CODES[code].title}"
+
+
+def is_left_out(kinds: pd.DataFrame) -> pd.Series[bool]:
+    """Which kinds of findings (columns code, severity) are of rows that did not go in: with them,
+    what is listed is what a hold counts. Of a row that stands twice the record goes in, but not the
+    second row."""
+    return (kinds["severity"] == "skipped") | (kinds["code"] == "record_repeated")
 
 
 def run_link(ui_url: str, run_id: str | None) -> str | None:

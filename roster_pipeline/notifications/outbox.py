@@ -12,14 +12,15 @@ Whose addresses they are is in this table only: never in an error, a log or a pr
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from time import monotonic, sleep
 from typing import Literal
 
 from sqlalchemy import Connection, Engine, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import OperationalError
 
 from roster_pipeline.notifications.mailers import Mail, Mailer, NotSent
 from roster_pipeline.warehouse.database import reading
@@ -49,6 +50,10 @@ LEASE = timedelta(minutes=10)
 """How long a claimed mail is left to the process that claimed it: far longer than sending takes."""
 ROUND_SECONDS = 20.0
 """How long a round goes on beginning new mails; a sensor's tick has 60."""
+MARK_SECONDS = 300.0
+"""How long it is tried to mark a mail as sent: longer than any merge holds SQLite, and shorter than
+the lease, after which it would be sent again."""
+MARK_PAUSE = 0.2
 SHOWN_FAILED = 50
 
 
@@ -119,7 +124,7 @@ def deliver(engine: Engine, mailer: Mailer, now: datetime) -> Delivered:
     """
     sent = 0
     failed = _give_up(engine, now)
-    ends = time.monotonic() + ROUND_SECONDS
+    ends = monotonic() + ROUND_SECONDS
     for mail_id in _due(engine, now):
         claimed = _claim(engine, mail_id, now)
         if claimed is None:
@@ -134,11 +139,9 @@ def deliver(engine: Engine, mailer: Mailer, now: datetime) -> Delivered:
             if not error.permanent:
                 break
         else:
-            done = update(outbox).where(outbox.c.id == mail_id)
-            with engine.begin() as conn:
-                conn.execute(done.values(status="sent", sent_at=now, last_error=note))
+            _mark_sent(engine, mail_id, note, now)
             sent += 1
-        if time.monotonic() >= ends:
+        if monotonic() >= ends:
             break
     with reading(engine) as conn:
         waiting = select(func.count()).select_from(outbox).where(outbox.c.status == "waiting")
@@ -196,6 +199,22 @@ def _claim(engine: Engine, mail_id: int, now: datetime) -> tuple[Mail, int] | No
     with engine.begin() as conn:
         row = conn.execute(statement).one_or_none()
     return None if row is None else (Mail(*row[:-1]), row[-1])
+
+
+def _mark_sent(engine: Engine, mail_id: int, note: str | None, now: datetime) -> None:
+    """Note that a mail is gone, even if others write to the database for longer than it waits."""
+    done = update(outbox).where(outbox.c.id == mail_id)
+    ends = monotonic() + MARK_SECONDS
+    while True:
+        try:
+            with engine.begin() as conn:
+                conn.execute(done.values(status="sent", sent_at=now, last_error=note))
+        except OperationalError:
+            if monotonic() >= ends:
+                raise
+            sleep(MARK_PAUSE)
+        else:
+            return
 
 
 def _not_sent(

@@ -12,6 +12,8 @@ from typing import Any
 
 import pandas as pd
 
+from roster_pipeline.findings import CODES
+
 CAUSE_COLUMNS = ("severity", "code", "enrollment_type", "source_id", "cause")
 """What `root_causes` needs of findings."""
 
@@ -49,14 +51,15 @@ class Cause:
         return sum(self.consequences.values())
 
     def in_words(self) -> str:
-        """«1 school missing from orgs.csv: 412 classes, 9,800 enrollments»."""
+        """«1 school missing from orgs.csv: 412 classes, 9,800 enrollments», «2 students (No email):
+        6 enrollments»."""
         noun = self.enrollment_type.replace("_", " ")
         number = len(self.roots)
         what = counted(noun, number)
         if self.code == "missing":
             what += f" missing from {_FILES.get(self.enrollment_type, 'users.csv')}"
         else:
-            what += f" with {self.code}"
+            what += f" ({CODES[self.code].title})"
         fell = [counted(t.replace("_", " "), n) for t, n in self.consequences.items()]
         return f"{what}: {', '.join(fell)}" if fell else what
 

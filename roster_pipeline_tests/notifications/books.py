@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, select, update
 
 from roster_pipeline.districts.files import add_district
 from roster_pipeline.findings import Finding, finding, findings_frame
@@ -37,14 +37,19 @@ def booked(
     preview: bool = False,
     message: str | None = None,
     run_id: str | None = "run-1",
+    delivery: str | None = None,
+    state_of: int | None = None,
 ) -> int:
-    """An import of a minute that ended so."""
+    """An import of a minute that ended so. delivery: its folder in the archive. state_of: the
+    import whose state an undo gave back."""
     begun = ended - timedelta(minutes=1)
     number = ledger.start_import(engine, district_id, app, run_id, preview, "", begun)
     with engine.begin() as conn:
         ledger.record_findings(conn, number, findings_frame(findings))
         if status != "running":
             ledger.finish_import(conn, number, status, ended, message)
+        known = {"delivery": delivery, "state_of": state_of}
+        conn.execute(update(tables.imports).where(tables.imports.c.id == number).values(known))
     return number
 
 
@@ -69,6 +74,12 @@ def without_email(*ids: str) -> list[Finding]:
         )
         for row, source_id in enumerate(ids, start=2)
     ]
+
+
+def repeated(row: int) -> Finding:
+    """A student's row that says what an earlier one says."""
+    place = {"file": "users.csv", "row": row, "source_id": "s-9"}
+    return finding("record_repeated", enrollment_type="student", **place)
 
 
 def mails(engine: Engine) -> dict[str, Mail]:

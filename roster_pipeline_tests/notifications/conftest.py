@@ -1,4 +1,4 @@
-"""The warehouses of the tests of the warehouse, and a provider of mail on this machine."""
+"""A provider of mail on this machine."""
 
 from __future__ import annotations
 
@@ -7,9 +7,6 @@ from collections.abc import Iterator
 import pytest
 
 from roster_pipeline_tests.notifications.providers import FakeSendGrid
-from roster_pipeline_tests.warehouse.conftest import postgresql_server, warehouse, warehouse_url
-
-__all__ = ["postgresql_server", "warehouse", "warehouse_url"]
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import get_args
@@ -19,10 +20,18 @@ from roster_pipeline.notifications.alerts import (
 )
 from roster_pipeline.stages.hold import Reason
 from roster_pipeline.warehouse import holds, ledger
-from roster_pipeline_tests.notifications.books import booked, district, held, mails, without_email
+from roster_pipeline_tests.notifications.books import (
+    booked,
+    district,
+    held,
+    mails,
+    repeated,
+    without_email,
+)
 
 NOW = datetime(2026, 11, 24, 18, tzinfo=UTC)
 UI = "https://roster.agency.example"
+IT = "it@oak.example"
 ON_SQLITE = pytest.mark.parametrize("warehouse_url", ["sqlite"], indirect=True)
 
 
@@ -98,6 +107,80 @@ def test_what_people_and_exceptions_wrote_is_in_no_mail(warehouse: Engine, tmp_p
 
 
 @ON_SQLITE
+def test_what_is_listed_as_left_out_is_what_a_hold_counts(
+    warehouse: Engine, tmp_path: Path
+) -> None:
+    districts = district(tmp_path / "districts")
+    number = booked(warehouse, "held", NOW, [*without_email("s-1", "s-2"), repeated(7)])
+    held(warehouse, number, NOW, Reason("reject", "3 received students were left out with faults."))
+    post_alerts(warehouse, districts, UI, NOW)
+    (mail,) = mails(warehouse).values()
+    assert "- 2 students: No email\n- 1 student: A row that stands twice\n" in mail.text
+
+
+@ON_SQLITE
+@pytest.mark.parametrize(
+    ("app", "delivery", "what"),
+    [
+        (
+            "sftp",
+            "2026/a",
+            "- Then import the delivery again:\n    roster import oak --from-import 1",
+        ),
+        ("sftp", None, "- Then import the delivery again:\n    roster import oak\n"),
+        ("csv_upload", None, "- Then upload the delivery again.\n"),
+    ],
+)
+def test_a_failed_import_tells_how_to_repeat_it_and_nothing_of_what_was_half_looked_at(
+    warehouse: Engine, tmp_path: Path, app: str, delivery: str | None, what: str
+) -> None:
+    districts = district(tmp_path / "districts", more="apps: {sftp: {}, csv_upload: {}}")
+    booked(warehouse, "failed", NOW, without_email("s-1"), app=app, delivery=delivery)
+    post_alerts(warehouse, districts, UI, NOW, lambda _: False)
+    (mail,) = mails(warehouse).values()
+    assert mail.subject == "Oak County: import 1 failed"
+    assert what in mail.text
+    assert "No email" not in mail.text + mail.html
+
+
+@ON_SQLITE
+def test_a_failed_import_that_is_tried_again_asks_nobody_to_do_anything(
+    warehouse: Engine, tmp_path: Path
+) -> None:
+    districts = district(tmp_path / "districts")
+    booked(warehouse, "failed", NOW, without_email("s-1"), delivery="2026/a", run_id="run-7")
+    post_alerts(warehouse, districts, UI, NOW, {"run-7": True}.get)
+    (mail,) = mails(warehouse).values()
+    assert mail.subject == "Oak County: import 1 failed and is tried again"
+    for form in (mail.text, mail.html):
+        assert "The delivery is being imported again, without anybody doing anything." in form
+        assert "Nothing, unless another mail says that the new attempt failed too." in form
+        assert "roster imports oak" in form
+        assert "--from-import" not in form
+        assert "No email" not in form
+
+
+@ON_SQLITE
+def test_a_failed_import_is_told_when_its_run_has_ended_or_does_not_end(
+    warehouse: Engine, tmp_path: Path
+) -> None:
+    districts = district(tmp_path / "districts")
+    booked(warehouse, "failed", NOW)
+    soon, late = NOW + timedelta(minutes=9), NOW + timedelta(minutes=10)
+    assert post_alerts(warehouse, districts, UI, soon, lambda _: None) == 0
+    assert post_alerts(warehouse, districts, UI, late, lambda _: None) == 1
+    (mail,) = mails(warehouse).values()
+    assert mail.subject == "Oak County: import 1 failed"
+
+
+@ON_SQLITE
+def test_an_undo_that_fails_is_not_told_to_the_district(warehouse: Engine, tmp_path: Path) -> None:
+    districts = district(tmp_path / "districts")
+    booked(warehouse, "failed", NOW, app=ledger.UNDO)
+    assert post_alerts(warehouse, districts, UI, NOW) == 0
+
+
+@ON_SQLITE
 def test_a_refusal_tells_what_is_wrong_and_how_to_mend_it(
     warehouse: Engine, tmp_path: Path
 ) -> None:
@@ -108,6 +191,7 @@ def test_a_refusal_tells_what_is_wrong_and_how_to_mend_it(
     (mail,) = mails(warehouse).values()
     assert mail.subject == "Oak County: import 1 was refused"
     assert f"- {fatal.message} {fatal.how_to_fix}\n" in mail.text
+    assert "No email" not in mail.text + mail.html
     assert "roster findings 1" in mail.text
     assert "/runs/" not in mail.text
 
@@ -184,26 +268,46 @@ def test_trouble_with_a_landing_zone_is_told_once_for_each_time(
     assert "roster landing test oak" in mail.text or "roster landing status" in mail.text
 
 
+def fail_run(engine: Engine, district_id: str | None = "oak", to: Sequence[str] = (IT,)) -> bool:
+    """Tell of a failed run of import_roster."""
+    with engine.begin() as conn:
+        steps = ["landing_snapshot"]
+        return post_run_failure(
+            conn, district_id, "Oak County", to, "run-9", "import_roster", steps, UI, NOW
+        )
+
+
 @ON_SQLITE
 @pytest.mark.parametrize(
-    ("status", "told"), [(None, True), ("running", False), ("failed", False), ("imported", True)]
+    ("status", "app", "told", "ended"),
+    [
+        (None, "sftp", True, "A run of import_roster failed. The roster is as it was.\n"),
+        ("running", "sftp", False, ""),
+        ("failed", "sftp", False, ""),
+        ("imported", "sftp", True, "Import 1 had ended before as imported.\n"),
+        ("running", ledger.UNDO, True, "The roster is as it was.\n"),
+        ("failed", ledger.UNDO, True, "The roster is as it was.\n"),
+    ],
 )
 def test_a_run_that_failed_is_told_unless_its_import_is(
-    warehouse: Engine, tmp_path: Path, status: ledger.Status | None, told: bool
+    warehouse: Engine, status: ledger.Status | None, app: str, told: bool, ended: str
 ) -> None:
-    settings = load_district(district(tmp_path / "districts"), "oak")
     if status is not None:
-        booked(warehouse, status, NOW, run_id="run-9")
-
-    def tell() -> bool:
-        with warehouse.begin() as conn:
-            return post_run_failure(
-                conn, "oak", settings, "run-9", "import_roster", ["landing_snapshot"], UI, NOW
-            )
-
-    assert (tell(), tell()) == (told, False)
+        booked(warehouse, status, NOW, run_id="run-9", app=app)
+    assert (fail_run(warehouse), fail_run(warehouse)) == (told, False)
     for mail in mails(warehouse).values():
-        assert mail.key == "run-run-9-failed"
-        assert "landing_snapshot" in mail.text
-        assert ("Import 1 had ended before as imported." in mail.text) == (status == "imported")
+        assert (mail.key, mail.recipients) == ("run-run-9-failed", [IT])
+        assert mail.subject == "Oak County: a run of import_roster failed"
+        assert ended in mail.text
+        assert "It failed in: landing_snapshot." in mail.text
         assert f"{UI}/runs/run-9" in mail.text
+
+
+@ON_SQLITE
+def test_a_run_of_no_district_says_nothing_of_a_roster_and_nobody_named_means_no_mail(
+    warehouse: Engine,
+) -> None:
+    assert not fail_run(warehouse, None, to=[])
+    assert fail_run(warehouse, None)
+    (mail,) = mails(warehouse).values()
+    assert mail.text.startswith("A run of import_roster failed.\n")

@@ -7,7 +7,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, update
 
 from roster_pipeline.districts.files import load_district
 from roster_pipeline.findings import finding
@@ -20,8 +20,17 @@ from roster_pipeline.notifications.digest import (
     write_digest,
 )
 from roster_pipeline.stages.hold import Reason
+from roster_pipeline.warehouse import ledger
 from roster_pipeline.warehouse.database import reading
-from roster_pipeline_tests.notifications.books import booked, district, held, mails, without_email
+from roster_pipeline.warehouse.tables import imports
+from roster_pipeline_tests.notifications.books import (
+    booked,
+    district,
+    held,
+    mails,
+    repeated,
+    without_email,
+)
 
 NOW = datetime(2026, 11, 24, 13, tzinfo=UTC)  # six in the morning in Denver
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -70,7 +79,7 @@ def test_it_tells_what_is_left_out_new_and_gone_since_the_digest_before(
     assert "came on Tuesday 24 November 2026, 09:59, 20 hours ago (import 3, imp" in letter.text
     assert "Since Tuesday 24 November 2026, 06:00: 1 merged, 1 refused." in letter.text
     assert "- 3 students: No email (2 new, 1 gone)\n" in letter.text
-    assert "- 3 students with email_missing\n" in letter.text
+    assert "- 3 students (No email)\n" in letter.text
     assert "roster findings 3 --causes" in letter.text
     assert "http://127.0.0.1:3000/runs/run-1" in letter.text
     for said in ("No email", "more findings, which left nothing out", "--causes"):
@@ -137,6 +146,54 @@ def test_schools_that_wait_are_told_with_the_command_that_lists_them(
     digest = made(warehouse, districts)
     assert digest.reasons == [message]
     assert "roster schools oak" in write_digest(digest, UI).text
+
+
+@ON_SQLITE
+@pytest.mark.parametrize(
+    ("state_of", "state"),
+    [
+        (1, "the state that import 1 had left."),
+        (None, "the state before its first import: without"),
+    ],
+)
+def test_an_undo_is_told_with_the_state_it_gave_back(
+    warehouse: Engine, districts: Path, state_of: int | None, state: str
+) -> None:
+    booked(warehouse, "imported", NOW - HOUR)
+    booked(warehouse, "imported", NOW - HOUR)
+    assert not made(warehouse, districts).worth_telling
+    with warehouse.begin() as conn:
+        conn.execute(update(imports).where(imports.c.id == 2).values(status="undone"))
+    why = "Took back import 2 (ann: Zyxwv)."
+    booked(warehouse, "imported", NOW, app=ledger.UNDO, message=why, state_of=state_of)
+    digest = made(warehouse, districts)
+    assert (digest.ended, digest.as_json()["undos"]) == ({"imported": 1, "undone": 1}, [3])
+    letter = write_digest(digest, UI)
+    for form in (letter.text, letter.html):
+        assert f"An undo (import 3) gave the roster back {state}" in form
+        assert "Zyxwv" not in form
+    assert posted(warehouse, districts)
+    assert made(warehouse, districts, NOW + DAY).undos == []
+
+
+@ON_SQLITE
+def test_an_undo_that_was_refused_is_not_told(warehouse: Engine, districts: Path) -> None:
+    booked(warehouse, "failed", NOW - HOUR, app=ledger.UNDO)
+    digest = made(warehouse, districts)
+    assert (digest.ended, digest.undos, digest.worth_telling) == ({}, [], False)
+
+
+@ON_SQLITE
+def test_a_row_that_stands_twice_is_among_what_is_left_out(
+    warehouse: Engine, districts: Path
+) -> None:
+    booked(warehouse, "imported", NOW - HOUR, [*without_email("s-1"), repeated(7)])
+    digest = made(warehouse, districts)
+    assert digest.left_out == [
+        LeftOut("email_missing", "student", 1, 0, 0),
+        LeftOut("record_repeated", "student", 1, 0, 0),
+    ]
+    assert digest.reported == 0
 
 
 @ON_SQLITE

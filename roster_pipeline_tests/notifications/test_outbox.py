@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, event, select
 
 from roster_pipeline.notifications import outbox
 from roster_pipeline.notifications.mailers import Mail, NotSent, SendGridMailer
@@ -174,6 +174,33 @@ def test_the_pause_grows_up_to_a_limit_and_then_the_mail_is_given_up(warehouse: 
     assert done == Delivered(0, 0, 1)
     assert (row(warehouse)["status"], row(warehouse)["last_error"]) == ("failed", "It is down.")
     assert deliver(warehouse, mailer, now + timedelta(days=9)) == Delivered(0, 0, 0)
+
+
+@pytest.mark.parametrize("warehouse_url", ["sqlite"], indirect=True)
+def test_a_mail_is_marked_as_sent_though_an_import_is_merging_when_it_is_gone(
+    warehouse: Engine, warehouse_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(warehouse)
+    event.listen(warehouse, "connect", lambda c, _: c.execute("PRAGMA busy_timeout = 0"))
+    warehouse.dispose()
+    other = open_warehouse(warehouse_url).connect()
+
+    class Slow(Recorder):
+        def send(self, mail: Mail) -> str | None:
+            other.begin()
+            return super().send(mail)
+
+    waited = []
+
+    def merged(seconds: float) -> None:
+        waited.append(seconds)
+        other.close()
+
+    monkeypatch.setattr(outbox, "sleep", merged)
+    mailer = Slow()
+    assert deliver(warehouse, mailer, NOW) == Delivered(1, 0, 0)
+    assert len(waited) == 1
+    assert (row(warehouse)["status"], mailer.sent) == ("sent", ["import-17-held"])
 
 
 class Killed(BaseException):

@@ -73,4 +73,5 @@ def test_a_fault_that_takes_others_along_names_the_fault(tmp_path: Path) -> None
     at = classes["sourcedId"] == faulty
     frames["classes"] = classes.assign(classType=classes["classType"].mask(at, "lecture"))
 
-    assert causes_of(frames, tmp_path) == [f"1 class with value_unreadable: {hers:,} enrollments"]
+    fault = "A required value that cannot be read"
+    assert causes_of(frames, tmp_path) == [f"1 class ({fault}): {hers:,} enrollments"]
