@@ -15,6 +15,7 @@ import pandas as pd
 from dagster._core.definitions.asset_checks.asset_check_evaluation import (
     AssetCheckEvaluationTargetMaterializationData,
 )
+from dagster_shared.record import replace
 
 from roster_pipeline.defs.partitions import DISTRICTS
 from roster_pipeline.findings import CODES
@@ -63,9 +64,8 @@ def evaluate_delivery(fatal: pd.DataFrame, import_id: int) -> dg.AssetCheckResul
 def told_of_refusal(
     fatal: pd.DataFrame, import_id: int, district_id: str, last: dg.EventLogRecord | None
 ) -> dg.AssetCheckEvaluation:
-    """The check of a refused delivery as an event: whichever stage refuses it fails, and what a
-    step that fails had still to say is lost. last: the district's last snapshot, as an event; a
-    check that is of no snapshot, or of an older one, is shown as one that was not evaluated."""
+    """The check of a refused delivery as an event. last: the district's last snapshot, as an event;
+    a check that is of no snapshot, or of an older one, is shown as one that was not evaluated."""
     result = evaluate_delivery(fatal, import_id)
     target = last and AssetCheckEvaluationTargetMaterializationData(
         storage_id=last.storage_id, run_id=last.run_id, timestamp=last.timestamp
@@ -80,6 +80,23 @@ def told_of_refusal(
         blocking=True,
         partition=district_id,
     )
+
+
+def not_reached(
+    key: dg.AssetCheckKey, district_id: str, why: str, before: dg.AssetCheckEvaluation | None
+) -> dg.AssetCheckEvaluation:
+    """A check that a run was to evaluate and did not come to, as an event: what it said before
+    stands, since its asset is what it was. One that has said nothing yet warns, for nothing was
+    found to be right."""
+    told = before or dg.AssetCheckEvaluation(
+        key.asset_key,
+        key.name,
+        passed=False,
+        severity=dg.AssetCheckSeverity.WARN,
+        partition=district_id,
+    )
+    stands = " What is shown here is of an earlier import." if before else ""
+    return replace(told, description=f"Not reached: {why}{stands}")
 
 
 FINDING_CHECKS = {
@@ -274,6 +291,7 @@ If it is wrong, launch reject_import with the config
 ops: {{reject: {{config: {{import_id: {import_id}, reason: why it is wrong}}}}}}
 (in a terminal: roster reject {import_id} --reason …)."""
 """Dagster's pages show it with or without its line breaks."""
+WHAT_TO_DO = "what to do"
 
 
 def evaluate_hold(review: Review, import_id: int) -> dg.AssetCheckResult:
@@ -283,13 +301,19 @@ def evaluate_hold(review: Review, import_id: int) -> dg.AssetCheckResult:
         metadata["reasons"] = "\n".join(reason.message for reason in review.reasons)
         metadata["causes"] = "\n".join(review.causes)
     if review.verdict == "hold":
-        metadata["what to do"] = HOW_TO_DECIDE.format(import_id=import_id)
+        metadata[WHAT_TO_DO] = HOW_TO_DECIDE.format(import_id=import_id)
     return dg.AssetCheckResult(
         passed=not review.reasons,
         check_name=WITHIN_HOLD_THRESHOLDS.name,
         severity=dg.AssetCheckSeverity.WARN,
         metadata=metadata,  # type: ignore[arg-type]
     )
+
+
+def told_of_decision(held: dg.AssetCheckEvaluation, decision: str) -> dg.AssetCheckEvaluation:
+    """The check of a plan that waited, when it waits no more: why it did, and what was decided."""
+    metadata = {name: told for name, told in held.metadata.items() if name != WHAT_TO_DO}
+    return held.with_metadata({**metadata, "decided": decision})
 
 
 def merged_spec(table: str) -> dg.AssetCheckSpec:

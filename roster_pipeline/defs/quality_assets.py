@@ -37,7 +37,7 @@ def data_quality(context: dg.AssetExecutionContext, house: HouseResource) -> dg.
     """The view over the district's last import."""
     settings, district_id = house.settings(), checked_district(context.partition_key)
     with opened(settings.warehouse_url) as engine, reading(engine) as conn:
-        imported = ledger.last_ended(conn, district_id)
+        imported = ledger.newest_ended(conn, district_id)
         metadata = NO_IMPORT
         if imported is not None:
             metadata = quality_metadata(settings.reports, import_quality(conn, imported.id))

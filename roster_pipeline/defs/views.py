@@ -1,26 +1,36 @@
 """The views over a district: what the assets `data_quality` and `overview` say, and their renewal.
 
 Every import renews them, however it ended. Dagster skips whatever comes after a step that failed or
-was skipped, so they are no steps of an import's run: when the run ends, its import's report is
-written and both assets are told to be materialised (`renew_views`).
+was skipped, so they are no steps of an import's run: when the run ends, the reports of the imports
+it changed are written, both assets are told to be materialised, and the checks that were not
+evaluated say why (`renew_views`).
+
+A check is told of as an event of the run that was to evaluate it, never as one without a run:
+Dagster shows the check of the run that was created last, and one that waits in the queue for this
+run's end must not be hidden.
 
 Numbers have the same names and kinds for every import, since Dagster plots them over time.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pandas as pd
+from dagster._core.event_api import PartitionKeyFilter
+from dagster._core.storage.asset_check_execution_record import (
+    COMPLETED_ASSET_CHECK_EXECUTION_RECORD_STATUSES,
+)
 from sqlalchemy import Connection, Engine
 
 from roster_pipeline.defs import checks
 from roster_pipeline.findings import CODES
 from roster_pipeline.reports.charts import as_markdown, bar_chart
-from roster_pipeline.reports.html import STATUS_WORDS, report_path, write_report
+from roster_pipeline.reports.html import report_path, write_report
 from roster_pipeline.reports.quality import Quality, import_quality
+from roster_pipeline.reports.statuses import STATUS_WORDS
 from roster_pipeline.reports.summary import as_records
 from roster_pipeline.roster import ENROLLMENT_TYPES
 from roster_pipeline.settings import Settings
@@ -30,6 +40,8 @@ from roster_pipeline.warehouse.database import reading
 
 SHOWN_RULES = 50
 SHOWN_SCHOOLS = 100
+LAST_CHECKS = 100
+"""At how many evaluations of a check, the last ones, is looked for what an import waited for."""
 
 _OF_SCHOOLS = [
     t.name for t in ENROLLMENT_TYPES.values() if t.school_attribute and t.name != "school"
@@ -49,35 +61,116 @@ RULES = {
 
 
 def renew_views(
-    instance: dg.DagsterInstance, engine: Engine, settings: Settings, import_id: int
+    instance: dg.DagsterInstance,
+    engine: Engine,
+    settings: Settings,
+    district_id: str,
+    changed: Collection[int],
 ) -> None:
-    """Let `data_quality` and `overview` of an import's district say what they say now, and write
-    the import's report: last, so that a disk that is full keeps nothing else from being told. Does
-    nothing while the import is running."""
+    """Let all that is shown of a district say what is so now, after these of its imports came to
+    another status: `data_quality` and `overview`, the imports' checks and their reports. The
+    reports last, so that a disk that is full keeps nothing else from being told. What is still
+    running is not told of."""
     with reading(engine) as conn:
-        imported = ledger.get_import(conn, import_id)
-        if imported.status == "running":
+        imports = [ledger.get_import(conn, import_id) for import_id in sorted(changed)]
+        ended = [imported for imported in imports if imported.status != "running"]
+        if not ended:
             return
-        quality = import_quality(conn, import_id)
-        views = {
-            "data_quality": quality_metadata(settings.reports, quality),
-            "overview": overview_metadata(conn, imported.district_id),
-        }
-        fatal = ledger.findings(conn, import_id, severity="fatal")
+        newest = ledger.newest_ended(conn, district_id)
+        qualities = {i.id: import_quality(conn, i.id) for i in (*ended, newest) if i is not None}
+        fatal = {i.id: ledger.findings(conn, i.id, severity="fatal") for i in ended}
+        views = {}
+        if newest is not None:
+            views["data_quality"] = quality_metadata(settings.reports, qualities[newest.id])
+            views["overview"] = overview_metadata(conn, district_id)
     for asset, metadata in views.items():
         instance.report_runless_asset_event(
-            dg.AssetMaterialization(asset, partition=imported.district_id, metadata=metadata)
+            dg.AssetMaterialization(asset, partition=district_id, metadata=metadata)
         )
-    if imported.status == "refused":
-        snapshots = dg.AssetRecordsFilter(
-            checks.DELIVERY_IS_ACCEPTED.asset_key, asset_partitions=[imported.district_id]
-        )
-        last = next(iter(instance.fetch_materializations(snapshots, limit=1).records), None)
-        instance.report_runless_asset_event(
-            checks.told_of_refusal(fatal, import_id, imported.district_id, last)
-        )
+    for imported in ended:
+        if imported.run_id is None:
+            continue
+        if imported.status == "refused":
+            _tell_refusal(instance, imported, imported.run_id, fatal[imported.id])
+        if imported.status in ("refused", "failed"):
+            ended_as = "was refused" if imported.status == "refused" else "failed"
+            why = f"import {imported.id} {ended_as} before; `roster show {imported.id}` says why."
+            tell_unreached(instance, district_id, imported.run_id, why)
+        if imported.status in ("rejected", "superseded"):
+            _tell_decision(instance, imported, imported.run_id)
     with reading(engine) as conn:
-        write_report(conn, settings.reports, settings.districts, quality, datetime.now(UTC))
+        for imported in ended:
+            quality = qualities[imported.id]
+            write_report(conn, settings.reports, settings.districts, quality, datetime.now(UTC))
+
+
+def tell_unreached(instance: dg.DagsterInstance, district_id: str, run_id: str, why: str) -> None:
+    """Let the checks that a run was to evaluate, and did not come to, say why: of a run that
+    failed, Dagster would show them as failed. What the run did not touch is as it was, and so is
+    what a check said of it: also what an import waits for."""
+    planned = _check_events(instance, run_id, dg.DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED)
+    for key in planned.keys() - _evaluations(instance, run_id).keys():
+        before = next(iter(_said(instance, key, district_id, limit=1).values()), None)
+        _report(instance, run_id, checks.not_reached(key, district_id, why, before))
+
+
+def _tell_refusal(
+    instance: dg.DagsterInstance, imported: ledger.Import, run_id: str, fatal: pd.DataFrame
+) -> None:
+    """Let the check of the delivery fail: whichever stage refused it, what a step that fails had
+    still to say is lost."""
+    mine = dg.AssetRecordsFilter(
+        checks.DELIVERY_IS_ACCEPTED.asset_key, asset_partitions=[imported.district_id]
+    )
+    last = next(iter(instance.fetch_materializations(mine, limit=1).records), None)
+    told = checks.told_of_refusal(fatal, imported.id, imported.district_id, last)
+    _report(instance, run_id, told)
+
+
+def _tell_decision(instance: dg.DagsterInstance, imported: ledger.Import, run_id: str) -> None:
+    """Let no check say any more how an import is to be decided on."""
+    key = checks.WITHIN_HOLD_THRESHOLDS.key
+    held = _evaluations(instance, run_id).get(key)
+    if held is None or checks.WHAT_TO_DO not in held.metadata:
+        return
+    for told_in, said in _said(instance, key, imported.district_id, LAST_CHECKS).items():
+        if said.metadata == held.metadata:
+            _report(instance, told_in, checks.told_of_decision(said, imported.message or ""))
+
+
+def _evaluations(
+    instance: dg.DagsterInstance, run_id: str
+) -> dict[dg.AssetCheckKey, dg.AssetCheckEvaluation]:
+    """What a run's checks said last."""
+    return _check_events(instance, run_id, dg.DagsterEventType.ASSET_CHECK_EVALUATION)
+
+
+def _check_events(
+    instance: dg.DagsterInstance, run_id: str, kind: dg.DagsterEventType
+) -> dict[dg.AssetCheckKey, Any]:
+    events = [entry.dagster_event for entry in instance.all_logs(run_id, of_type=kind)]
+    told = [event.event_specific_data for event in events if event is not None]
+    return {data.asset_check_key: data for data in told}  # type: ignore[union-attr]
+
+
+def _said(
+    instance: dg.DagsterInstance, key: dg.AssetCheckKey, district_id: str, limit: int
+) -> dict[str, dg.AssetCheckEvaluation]:
+    """What a check last said of a district, by run, the newest first."""
+    records = instance.event_log_storage.get_asset_check_execution_history(
+        key,
+        limit=limit,
+        status=COMPLETED_ASSET_CHECK_EXECUTION_RECORD_STATUSES,
+        partition_filter=PartitionKeyFilter(key=district_id),
+    )
+    return {r.run_id: r.evaluation for r in records if r.evaluation is not None}
+
+
+def _report(instance: dg.DagsterInstance, run_id: str, told: dg.AssetCheckEvaluation) -> None:
+    """Note in a run what a check says, in the place of what it said there before."""
+    kind = dg.DagsterEventType.ASSET_CHECK_EVALUATION.value
+    event = dg.DagsterEvent(kind, "", event_specific_data=told, message=told.description)
+    instance.report_dagster_event(event, run_id)
 
 
 def quality_metadata(reports: Path, quality: Quality) -> dict[str, Any]:

@@ -32,6 +32,7 @@ from roster_pipeline.reports.charts import bar_chart
 from roster_pipeline.reports.outcomes import first_records
 from roster_pipeline.reports.quality import Quality
 from roster_pipeline.reports.schools import schools_of
+from roster_pipeline.reports.statuses import STATUS_WORDS
 from roster_pipeline.reports.summary import ImportSummary, as_records, import_summary
 from roster_pipeline.roster import PERSONS, REJECTED_OUTCOMES
 from roster_pipeline.stages.hold import nouns
@@ -44,30 +45,6 @@ SHOWN_SCHOOLS = 100
 SHOWN_BARS = 30
 SHOWN_CAUSES = 50
 SHOWN_IDS = 10
-
-STATUS_WORDS: dict[ledger.Status, tuple[str, str]] = {
-    "running": ("Running", "It has not ended yet; this is what is known so far."),
-    "imported": ("Imported", "It was merged into the warehouse."),
-    "unchanged": ("Unchanged", "There was nothing new in it; the warehouse was not touched."),
-    "needs_school_mapping": (
-        "Waits for schools to be mapped",
-        "Nothing was merged; the warehouse is as it was.",
-    ),
-    "held": ("Held: waits for a person", "Nothing was merged; the warehouse is as it was."),
-    "refused": (
-        "Refused",
-        "The delivery cannot be used. Nothing was imported; the warehouse is as it was.",
-    ),
-    "rejected": ("Rejected", "A person turned it down; the warehouse is as it was."),
-    "superseded": ("Superseded", "A later delivery took its place before it was decided on."),
-    "failed": (
-        "Failed",
-        "The import could not be carried out. Nothing was merged; the warehouse is as it was.",
-    ),
-    "undone": ("Undone", "It was imported, and later taken back."),
-    "previewed": ("Previewed", "This is what it would do; nothing was written."),
-}
-"""What an import's status says to a person: in short, and as a sentence."""
 
 APPS = {
     "sftp": "SFTP landing zone",
@@ -455,10 +432,14 @@ class _Writer:
 
     def schools(self, schools: pd.DataFrame, records: pd.DataFrame) -> list[SchoolLine]:
         """The lines of the table of schools."""
-        gone = records.loc[records["outcome"].isin([*REJECTED_OUTCOMES, "deleted"])]
+        gone: dict[str, list[dict[str, Any]]] = {}
+        of_schools = records["school"].isin(schools.index)
+        lost = records["outcome"].isin([*REJECTED_OUTCOMES, "deleted"])
+        for record in as_records(records.loc[of_schools & lost]):
+            gone.setdefault(record["school"], []).append(record)
         lines = []
         for place, (school, row) in enumerate(schools.iterrows()):
-            rows = as_records(gone.loc[gone["school"] == school].head(EACH))
+            rows = gone.get(str(school), [])[:EACH]
             told = Records(
                 str(school),
                 f"school-{place}",

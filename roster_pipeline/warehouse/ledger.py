@@ -171,10 +171,10 @@ def resume_import(
     return imported
 
 
-def fail_abandoned(conn: Connection, district_id: str, now: datetime) -> None:
-    """Mark a district's running imports as failed. To be called under the district's lock, which
-    proves that their process is gone."""
-    conn.execute(
+def fail_abandoned(conn: Connection, district_id: str, now: datetime) -> list[int]:
+    """Mark a district's running imports as failed, and return which. To be called under the
+    district's lock, which proves that their process is gone."""
+    failed = conn.scalars(
         update(tables.imports)
         .where(tables.imports.c.district_id == district_id, tables.imports.c.status == "running")
         .values(
@@ -183,7 +183,9 @@ def fail_abandoned(conn: Connection, district_id: str, now: datetime) -> None:
             message="The process that ran this import ended before the import did. "
             "Nothing of it was merged; import the delivery again.",
         )
+        .returning(tables.imports.c.id)
     )
+    return list(failed)
 
 
 def finish_import(
@@ -266,16 +268,22 @@ def import_of_run(conn: Connection, run_id: str) -> Import | None:
     return _newest(conn, tables.imports.c.run_id == run_id)
 
 
-def last_ended(conn: Connection, district_id: str) -> Import | None:
-    """The district's import that ended last, whatever its number; None when none has. One that
-    another took the place of is not it."""
+def standing(conn: Connection, district_id: str) -> set[tuple[int, str, str | None]]:
+    """How a district's imports stand: of each its number, its status, and the run that gave it.
+    What differs between two looks, under the district's lock, is what was done meanwhile."""
+    table = tables.imports
+    statement = select(table.c.id, table.c.status, table.c.run_id)
+    return {tuple(row) for row in conn.execute(statement.where(table.c.district_id == district_id))}
+
+
+def newest_ended(conn: Connection, district_id: str) -> Import | None:
+    """The district's newest import that has ended, None when none has. One that another took the
+    place of is not it."""
     table = tables.imports
     return _newest(
         conn,
         table.c.district_id == district_id,
-        table.c.finished_at.is_not(None),
-        table.c.status != "superseded",
-        by=(table.c.finished_at.desc(),),
+        table.c.status.not_in(("running", "superseded")),
     )
 
 
@@ -377,6 +385,13 @@ def imports(
     if district_id is not None:
         statement = statement.where(tables.imports.c.district_id == district_id)
     return [Import(*row) for row in conn.execute(statement)]
+
+
+def newest_imports(conn: Connection) -> dict[str, Import]:
+    """The newest import of each district that has one."""
+    newest = select(func.max(tables.imports.c.id)).group_by(tables.imports.c.district_id)
+    rows = conn.execute(select(tables.imports).where(tables.imports.c.id.in_(newest)))
+    return {row.district_id: Import(*row) for row in rows}
 
 
 def get_import(conn: Connection, import_id: int) -> Import:
@@ -585,15 +600,10 @@ def repeat_books(conn: Connection, import_id: int, last: Import) -> None:
     record_findings(conn, import_id, findings(conn, last.id))
 
 
-def _newest(
-    conn: Connection,
-    *conditions: ColumnElement[bool],
-    by: Sequence[ColumnElement[Any]] = (),
-) -> Import | None:
-    """The import of the highest number for which all conditions hold, None when there is none.
-    by: an order that goes before the number."""
+def _newest(conn: Connection, *conditions: ColumnElement[bool]) -> Import | None:
+    """The import of the highest number for which all conditions hold, None when there is none."""
     table = tables.imports
-    statement = select(table).where(*conditions).order_by(*by, table.c.id.desc()).limit(1)
+    statement = select(table).where(*conditions).order_by(table.c.id.desc()).limit(1)
     row = conn.execute(statement).one_or_none()
     return None if row is None else Import(*row)
 

@@ -4,24 +4,40 @@ report, and says the same numbers by the same names, so that they can be plotted
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import dagster as dg
 import pandas as pd
 import pytest
+from dagster import AssetCheckEvaluation as Evaluation
+from dagster._core.definitions.asset_checks.asset_check_evaluation import (
+    AssetCheckEvaluationPlanned,
+)
+from dagster._core.definitions.partitions.subset import DefaultPartitionsSubset
+from dagster._core.event_api import PartitionKeyFilter
 from sqlalchemy import Engine
 
+from roster_pipeline.definitions import defs
 from roster_pipeline.defs import checks
+from roster_pipeline.defs.mail import mail_sensor
 from roster_pipeline.defs.partitions import DISTRICTS
 from roster_pipeline.defs.quality_assets import data_quality, overview
 from roster_pipeline.defs.resources import HouseResource
-from roster_pipeline.defs.views import overview_metadata, quality_metadata, renew_views
+from roster_pipeline.defs.views import (
+    overview_metadata,
+    quality_metadata,
+    renew_views,
+    tell_unreached,
+)
 from roster_pipeline.findings import findings_frame
-from roster_pipeline.reports.html import STATUS_WORDS, report_path
+from roster_pipeline.reports.html import report_path
+from roster_pipeline.reports.statuses import STATUS_WORDS
 from roster_pipeline.roster import Roster, empty_texts
 from roster_pipeline.settings import Settings, load_settings, prepare_home
 from roster_pipeline.warehouse import ledger
 from roster_pipeline.warehouse.database import open_warehouse, reading
+from roster_pipeline.warehouse.lock import district_lock
 from roster_pipeline_tests.conftest import Roster as Command
 from roster_pipeline_tests.end_to_end.deliveries import (
     district,
@@ -30,7 +46,7 @@ from roster_pipeline_tests.end_to_end.deliveries import (
     written,
 )
 from roster_pipeline_tests.reports.books import book, district_file, found, quality
-from roster_pipeline_tests.warehouse.plans import DISTRICT, plan, run_import
+from roster_pipeline_tests.warehouse.plans import DISTRICT, MONDAY, plan, run_import
 
 VIEWS = ("data_quality", "overview")
 REFUSED = [found(None, "zip_damaged", "fatal", row=None, kind=None, message="It was cut short.")]
@@ -69,18 +85,18 @@ def test_a_report_that_cannot_be_written_leaves_the_views_renewed_and_nothing_be
     (path / "in the way").mkdir(parents=True)
     with dg.DagsterInstance.ephemeral() as instance:
         with pytest.raises(OSError, match=path.name):
-            renew_views(instance, engine, settings, import_id)
+            renew_views(instance, engine, settings, DISTRICT, [import_id])
         assert [len(events(instance, view)) for view in VIEWS] == [1, 1]
     assert list(path.parent.iterdir()) == [path]
 
 
-@pytest.mark.parametrize("status", [s for s in STATUS_WORDS if s != "running"])
+@pytest.mark.parametrize("status", [s for s in STATUS_WORDS if s not in ("running", "superseded")])
 def test_an_import_renews_the_views_however_it_ended(
     engine: Engine, settings: Settings, status: ledger.Status
 ) -> None:
     import_id = book(engine, status, REFUSED if status == "refused" else [], rows=9)
     with dg.DagsterInstance.ephemeral() as instance:
-        renew_views(instance, engine, settings, import_id)
+        renew_views(instance, engine, settings, DISTRICT, [import_id])
         told = [events(instance, view) for view in VIEWS]
     assert [len(events) for events in told] == [1, 1]
     assert {event.partition for view in told for event in view} == {DISTRICT}
@@ -91,9 +107,173 @@ def test_an_import_renews_the_views_however_it_ended(
 def test_an_import_that_runs_is_not_told_yet(engine: Engine, settings: Settings) -> None:
     import_id = book(engine, "running")
     with dg.DagsterInstance.ephemeral() as instance:
-        renew_views(instance, engine, settings, import_id)
+        renew_views(instance, engine, settings, DISTRICT, [import_id])
         assert events(instance, "data_quality") == []
     assert not report_path(settings.reports, DISTRICT, import_id).exists()
+
+
+def test_what_is_shown_is_of_the_newest_import_and_reports_are_of_those_that_changed(
+    engine: Engine, settings: Settings
+) -> None:
+    held, refused = book(engine, "held", rows=9, days=1), book(engine, "refused", REFUSED)
+    with engine.begin() as conn:
+        ledger.finish_import(conn, held, "rejected", MONDAY + timedelta(days=2), "Rejected by ada.")
+    with dg.DagsterInstance.ephemeral() as instance:
+        renew_views(instance, engine, settings, DISTRICT, [held])
+        (told,) = events(instance, "data_quality")
+    assert str(told.metadata["import"].value).startswith(f"{refused} (")
+    assert "Rejected by ada." in report_path(settings.reports, DISTRICT, held).read_text()
+    assert not report_path(settings.reports, DISTRICT, refused).exists()
+
+
+WITHIN, ADDS_UP, DATA = (
+    checks.WITHIN_HOLD_THRESHOLDS,
+    checks.COUNTS_ADD_UP,
+    *checks.finding_specs("complete_roster"),
+)
+HOW_TO_DECIDE = {"reasons": "Too much.", checks.WHAT_TO_DO: "Launch approve_import."}
+
+
+def report_check(
+    instance: dg.DagsterInstance, run_id: str, said: AssetCheckEvaluationPlanned | Evaluation
+) -> None:
+    kind = dg.DagsterEventType.ASSET_CHECK_EVALUATION
+    if isinstance(said, AssetCheckEvaluationPlanned):
+        kind = dg.DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED
+    event = dg.DagsterEvent(kind.value, "import_roster", event_specific_data=said)
+    instance.report_dagster_event(event, run_id)
+
+
+def plans(instance: dg.DagsterInstance, run_id: str, *specs: dg.AssetCheckSpec) -> None:
+    """A run that is to evaluate these checks."""
+    for spec in specs:
+        subset = DefaultPartitionsSubset({DISTRICT})
+        planned = AssetCheckEvaluationPlanned(
+            asset_key=spec.asset_key, check_name=spec.name, partitions_subset=subset
+        )
+        report_check(instance, run_id, planned)
+
+
+def evaluated(
+    instance: dg.DagsterInstance, run_id: str, spec: dg.AssetCheckSpec, *, passed: bool, **said: str
+) -> None:
+    """A check of the district that a run has evaluated."""
+    plans(instance, run_id, spec)
+    warning = dg.AssetCheckSeverity.WARN
+    check = Evaluation(
+        spec.asset_key, spec.name, passed, said, severity=warning, partition=DISTRICT
+    )
+    report_check(instance, run_id, check)
+
+
+def holds(instance: dg.DagsterInstance, engine: Engine, run_id: str) -> int:
+    """An import that is held in a run, which has found its data complete."""
+    import_id = ledger.start_import(engine, DISTRICT, "sftp", run_id, False, "", MONDAY)
+    evaluated(instance, run_id, DATA, passed=True)
+    evaluated(instance, run_id, WITHIN, passed=False, **HOW_TO_DECIDE)
+    with engine.begin() as conn:
+        ledger.finish_import(conn, import_id, "held", MONDAY)
+    return import_id
+
+
+def says(
+    instance: dg.DagsterInstance, spec: dg.AssetCheckSpec, district_id: str = DISTRICT
+) -> Evaluation:
+    """What Dagster shows of a check of a district."""
+    storage = instance.event_log_storage
+    record = storage.get_latest_asset_check_execution_by_key(
+        [spec.key], PartitionKeyFilter(key=district_id)
+    )[spec.key]
+    assert isinstance(record.evaluation, Evaluation), "it was planned, and nothing was said"
+    (shown,) = storage.get_asset_check_partition_info([spec.key], partition_keys=[district_id])
+    assert shown.is_current, "or Dagster would show it as missing"
+    return record.evaluation
+
+
+def test_checks_that_an_import_did_not_reach_say_so_and_what_they_said_before_stands(
+    engine: Engine, settings: Settings
+) -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        holds(instance, engine, "first")
+        refused = ledger.start_import(engine, DISTRICT, "sftp", "second", False, "", MONDAY)
+        plans(instance, "second", checks.DELIVERY_IS_ACCEPTED, DATA, ADDS_UP, WITHIN)
+        with engine.begin() as conn:
+            ledger.record_findings(conn, refused, findings_frame(REFUSED))
+            ledger.finish_import(conn, refused, "refused", MONDAY)
+        renew_views(instance, engine, settings, DISTRICT, [refused])
+        first, before, waits, accepted = (
+            says(instance, spec) for spec in (ADDS_UP, DATA, WITHIN, checks.DELIVERY_IS_ACCEPTED)
+        )
+    why = f"Not reached: import {refused} was refused before; `roster show {refused}` says why."
+    assert (first.passed, first.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert first.description == why
+    stands = f"{why} What is shown here is of an earlier import."
+    assert (before.passed, before.description) == (True, stands)
+    assert (waits.passed, waits.description) == (False, stands)
+    assert {name: told.value for name, told in waits.metadata.items()} == HOW_TO_DECIDE
+    assert (accepted.passed, accepted.severity) == (False, dg.AssetCheckSeverity.ERROR)
+
+
+def test_what_was_decided_on_says_no_more_how_to_decide_and_hides_no_later_run(
+    engine: Engine, settings: Settings
+) -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        held = holds(instance, engine, "first")
+        plans(instance, "second", WITHIN)
+        tell_unreached(instance, DISTRICT, "second", "it failed.")
+        assert checks.WHAT_TO_DO in says(instance, WITHIN).metadata
+        with engine.begin() as conn:
+            ledger.finish_import(conn, held, "rejected", MONDAY, "Rejected by ada: half of it.")
+        plans(instance, "queued", DATA)
+        renew_views(instance, engine, settings, DISTRICT, [held])
+        told = {name: told.value for name, told in says(instance, WITHIN).metadata.items()}
+        (last,) = instance.event_log_storage.get_asset_check_execution_history(DATA.key, 1)
+    assert told == {"reasons": "Too much.", "decided": "Rejected by ada: half of it."}
+    assert last.run_id == "queued"
+
+
+def test_what_a_run_did_not_reach_that_came_to_no_import_says_so(
+    engine: Engine, home: Path
+) -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        instance.add_dynamic_partitions(DISTRICTS.name or "", [DISTRICT])
+
+        def fails() -> None:
+            job = defs.resolve_job_def("import_roster")
+            config = {"ops": {"landing_snapshot": {"config": {"from_import": 9}}}}
+            assert not job.execute_in_process(
+                config, instance=instance, partition_key=DISTRICT, raise_on_error=False
+            ).success
+
+        fails()
+        before = "Not reached: the run ended before it came to an import; its page says why."
+        assert says(instance, ADDS_UP).description == before
+        with district_lock(engine, DISTRICT):
+            fails()
+        assert "Not reached: Another import of" in str(says(instance, ADDS_UP).description)
+
+
+@pytest.mark.parametrize("looks", ["mail_sensor", "roster imports"])
+def test_an_import_whose_process_was_killed_is_told_of_by_whoever_finds_it(
+    engine: Engine,
+    settings: Settings,
+    roster: Command,
+    looks: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, value in settings.environment().items():
+        monkeypatch.setenv(name, value)
+    lost = ledger.start_import(engine, DISTRICT, "sftp", "killed", False, "", MONDAY)
+    with dg.DagsterInstance.get() as instance:
+        plans(instance, "killed", DATA)
+        if looks == "mail_sensor":
+            mail_sensor(dg.build_sensor_context(instance, resources={"house": HouseResource()}))
+        else:
+            assert roster("imports").code == 0
+        (told,) = events(instance, "data_quality")
+        assert str(told.metadata["status"].value).startswith("Failed. The process that ran this")
+        assert f"import {lost} failed before" in str(says(instance, DATA).description)
+    assert "The process that ran this" in report_path(settings.reports, DISTRICT, lost).read_text()
 
 
 def test_numbers_have_the_same_names_and_kinds_whatever_came(
@@ -194,24 +374,22 @@ def test_runs_that_merge_hold_refuse_and_undo_each_renew_the_views_once(
     assert codes == [0, 3, 4, 0]
     with dg.DagsterInstance.get() as instance:
         told = [events(instance, view) for view in VIEWS]
-        refused = instance.event_log_storage.get_latest_asset_check_execution_by_key(
-            [checks.DELIVERY_IS_ACCEPTED.key]
-        )[checks.DELIVERY_IS_ACCEPTED.key]
-        (shown,) = instance.event_log_storage.get_asset_check_partition_info(
-            [checks.DELIVERY_IS_ACCEPTED.key]
-        )
+        accepted = says(instance, checks.DELIVERY_IS_ACCEPTED, "oak")
+        within = says(instance, WITHIN, "oak")
+        later = says(instance, ADDS_UP, "oak")
     assert [len(events) for events in told] == [4, 4]
-    says = [str(event.metadata["status"].value).split(".")[0] for event in told[0]]
-    assert says == ["Imported", "Held: waits for a person", "Refused", "Imported"]
+    statuses = [str(event.metadata["status"].value).split(".")[0] for event in told[0]]
+    assert statuses == ["Imported", "Held: waits for a person", "Refused", "Imported"]
     assert [event.metadata["students"].value for event in told[1]] == [300, 300, 300, 0]
     for import_id in (1, 2, 3, 4):
         assert report_path(home / "reports", "oak", import_id).exists()
-    assert refused is not None
-    assert refused.event is not None
-    evaluation = refused.event.dagster_event.asset_check_evaluation_data  # type: ignore[union-attr]
-    assert not evaluation.passed
-    assert shown.is_current, "or Dagster would show it as missing"
-    assert "cut short" in str(evaluation.metadata["what to do"].value)
+    assert not accepted.passed
+    assert "cut short" in str(accepted.metadata["what to do"].value)
+    assert "import 3 was refused before" in str(later.description)
+    assert within.metadata["decided"].value == "Superseded by import 4."
+    assert checks.WHAT_TO_DO not in within.metadata
+    for import_id, says_now in ((1, "Undone"), (2, "Superseded")):
+        assert says_now in report_path(home / "reports", "oak", import_id).read_text("utf-8")
 
     page = roster("show", 1, "--html")
     assert page.out.strip() == str(report_path(home / "reports", "oak", 1))

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from roster_pipeline.reports.html import EACH, SHOWN_SCHOOLS, STATUS_WORDS, write_report
+from roster_pipeline.reports.html import EACH, SHOWN_SCHOOLS, write_report
 from roster_pipeline.reports.quality import import_quality
+from roster_pipeline.reports.statuses import STATUS_WORDS
 from roster_pipeline.stages.hold import Reason
 from roster_pipeline.warehouse import holds, ledger
 from roster_pipeline.warehouse.database import open_warehouse, reading

@@ -100,17 +100,19 @@ def test_an_undo_has_the_quality_of_the_delivery_whose_state_it_gave_back(
     assert (told.score, told.findings, told.before) == (90.0, 1, None)
 
 
-def test_the_last_import_is_the_one_that_ended_last(warehouse: Engine) -> None:
+def test_the_newest_import_is_the_one_of_the_highest_number_that_has_ended(
+    warehouse: Engine,
+) -> None:
     with reading(warehouse) as conn:
-        assert ledger.last_ended(conn, DISTRICT) is None
-    approved_late = book(warehouse, days=9)
-    book(warehouse, "refused", days=1)
+        assert ledger.newest_ended(conn, DISTRICT) is None
+    book(warehouse, days=9)
+    refused = book(warehouse, "refused", days=1)
     book(warehouse, "superseded", days=20)
     ledger.start_import(warehouse, DISTRICT, "sftp", None, False, "", MONDAY)
     with reading(warehouse) as conn:
-        last = ledger.last_ended(conn, DISTRICT)
-    assert last is not None
-    assert last.id == approved_late
+        newest = ledger.newest_ended(conn, DISTRICT)
+    assert newest is not None
+    assert newest.id == refused
 
 
 def test_the_first_findings_of_each_kind_come_in_their_order(warehouse: Engine) -> None:

@@ -21,7 +21,8 @@ def status(warehouse: Engine, import_id: int) -> str:
 
 def test_an_import_that_nobody_holds_the_lock_for_has_failed(warehouse: Engine) -> None:
     import_id = ledger.start_import(warehouse, "oak", "sftp", None, False, "", NOW)
-    settle_abandoned(warehouse, NOW)
+    assert settle_abandoned(warehouse, NOW) == {"oak": [import_id]}
+    assert settle_abandoned(warehouse, NOW) == {}
     assert status(warehouse, import_id) == "failed"
     with reading(warehouse) as conn:
         assert "Nothing of it was merged" in str(ledger.get_import(conn, import_id).message)
@@ -30,5 +31,5 @@ def test_an_import_that_nobody_holds_the_lock_for_has_failed(warehouse: Engine) 
 def test_an_import_that_runs_is_left_alone(warehouse: Engine) -> None:
     with district_lock(warehouse, "oak"):
         import_id = ledger.start_import(warehouse, "oak", "sftp", None, False, "", NOW)
-        settle_abandoned(warehouse, NOW)
+        assert settle_abandoned(warehouse, NOW) == {}
         assert status(warehouse, import_id) == "running"
