@@ -321,6 +321,17 @@ def list_elements(values: pd.Series[str]) -> tuple[np.ndarray, pd.arrays.ArrowEx
     return positions, pd.arrays.ArrowExtensionArray(pc.list_flatten(lists))
 
 
+def joined_elements(
+    positions: np.ndarray, elements: pd.arrays.ArrowExtensionArray, index: pd.Index
+) -> pd.Series[str]:
+    """The list attribute of some `list_elements`: by the positions of records, in ascending order,
+    into the records of an index. Null where a record has none."""
+    numbers = np.bincount(positions, minlength=len(index))
+    offsets = np.concatenate(([0], np.cumsum(numbers))).astype(np.int32)
+    lists = pa.ListArray.from_arrays(offsets, _one_array(elements), mask=pa.array(numbers == 0))
+    return pd.Series(pd.arrays.ArrowExtensionArray(pc.binary_join(lists, ",")), index=index)
+
+
 def lookup(keys: pd.Series[str], ids: pd.Series[str], values: pd.Series) -> pd.Series:
     """For each key the value beside the equal id, null where no id is equal. `ids` and `values`
     are aligned, and the ids distinct."""
@@ -329,6 +340,6 @@ def lookup(keys: pd.Series[str], ids: pd.Series[str], values: pd.Series) -> pd.S
     return pd.Series(pd.arrays.ArrowExtensionArray(found), index=keys.index)
 
 
-def _one_array(values: pd.Series) -> pa.Array:
+def _one_array(values: pd.Series | pd.arrays.ArrowExtensionArray) -> pa.Array:
     array = pa.array(values)
     return array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array

@@ -3,9 +3,11 @@
 What a stage does is in `stages/`; each asset loads its input, calls the stage, stores and reports.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 
 import dagster as dg
+import pandas as pd
 
 from roster_pipeline.defs import checks
 from roster_pipeline.defs.intake_assets import landing_snapshot, parsed_roster
@@ -22,6 +24,8 @@ from roster_pipeline.stages.links import link_records
 from roster_pipeline.stages.sanity import look_for_oddities
 from roster_pipeline.stages.schools import ignore_schools
 from roster_pipeline.stages.uniqueness import check_uniqueness
+from roster_pipeline.warehouse.database import reading
+from roster_pipeline.warehouse.state import read_references
 
 
 @stage_asset(
@@ -119,14 +123,18 @@ def linked_roster(
     ignored school has left before."""
     with booked(context, warehouse, unique_roster.import_id) as imported:
         district_id = checked_district(context.partition_key)
-        state = warehouse.state(district_id)
         decisions = school_decisions(warehouse, house, district_id, imported, unique_roster.roster)
+
+    def known(name: str, ids: Sequence[str] | None) -> pd.DataFrame:
+        with reading(warehouse.engine) as conn:
+            return read_references(conn, district_id, name, ids)
+
     return run_stage(
         context,
         house,
         warehouse,
         unique_roster,
-        lambda r, _: link_records(ignore_schools(r, decisions), state, decisions),
+        lambda r, _: link_records(ignore_schools(r, decisions), known, decisions),
         lambda r: [checks.evaluate_oddities(look_for_oddities(r))],
     )
 

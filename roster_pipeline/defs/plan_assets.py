@@ -37,7 +37,7 @@ from roster_pipeline.warehouse.database import reading
 from roster_pipeline.warehouse.mappings import record_decisions, record_pending
 from roster_pipeline.warehouse.merge import merge
 from roster_pipeline.warehouse.review import Review, attribute_changes, review_plan
-from roster_pipeline.warehouse.state import known_schools
+from roster_pipeline.warehouse.state import known_schools, read_state
 
 
 @stage_asset(
@@ -118,8 +118,8 @@ def sync_plan(
     started = time.perf_counter()
     with booked(context, warehouse, import_id) as imported:
         rules = house.district(district_id).for_app(imported.app).hold
-        state = warehouse.state(district_id)
         with reading(warehouse.engine) as conn:
+            state = read_state(conn, district_id)
             base = ledger.last_accepted(conn, district_id)
             plan = make_plan(roster, state)
             review = review_plan(conn, imported, plan, roster.school_decisions, state, rules)

@@ -63,7 +63,7 @@ def inspect_delivery(paths: Sequence[Path]) -> Inspection:
         }
         schools = mapped.roster.frames["school"]
         decisions = decide_schools(schools, nothing["school"], {})
-        told.append(link_records(mapped.roster, nothing, decisions).findings)
+        told.append(link_records(mapped.roster, lambda name, _: nothing[name], decisions).findings)
     files = [
         {"file": f"{name}.csv", "mode": delivery.modes[name], "rows": reading.rows}
         for name, reading in delivery.readings.items()

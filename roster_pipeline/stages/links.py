@@ -8,7 +8,7 @@ there, and references to it hold, as long as its own references do (design rules
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import pandas as pd
@@ -23,23 +23,27 @@ from roster_pipeline.roster import (
     Attribute,
     EnrollmentType,
     Roster,
+    empty_texts,
     first_element,
+    joined_elements,
     list_elements,
     lookup,
 )
 
+Known = Callable[[str, Sequence[str] | None], pd.DataFrame]
+"""What the warehouse holds of a district: the records of an enrollment type that have these ids, or
+all of them; columns source_id, active and the type's reference attributes. A question, not an
+answer, since most imports reject few records and need to know of none."""
 
-def link_records(
-    roster: Roster, warehouse: Mapping[str, pd.DataFrame], decisions: pd.DataFrame
-) -> Outcome:
+
+def link_records(roster: Roster, known: Known, decisions: pd.DataFrame) -> Outcome:
     """Resolve all references.
 
-    warehouse: by enrollment type, the district's records with columns source_id, active and the
-    type's reference attributes. decisions: which school of the warehouse each received one is
+    decisions: which school of the warehouse each received one is
     (see `schools`), since the warehouse's records name its schools and the delivery's name the
     organisations. The returned roster knows what is `kept`.
     """
-    known_orgs = _rejected_organizations(roster, warehouse)
+    known_orgs = _rejected_organizations(roster, known)
     living = {"organization": pd.concat([roster.organizations["source_id"], known_orgs])}
     causes = _Causes(roster)
     told: list[pd.DataFrame] = []
@@ -56,7 +60,7 @@ def link_records(
             received = decisions["org_id"].isin(living[name])
             mapped = decisions.loc[received, "school_id"]
             living[name] = pd.concat([living[name], mapped], ignore_index=True)
-        stays = _kept(roster, enrollment_type, warehouse[name], living, decisions)
+        stays = _kept(roster, enrollment_type, known, living, decisions)
         kept.append(stays)
         living[name] = pd.concat([living[name], stays["source_id"]], ignore_index=True)
         if name == "school":
@@ -98,18 +102,23 @@ def _among_themselves(enrollment_type: EnrollmentType, attribute: Attribute) -> 
     return enrollment_type.name in attribute.refers_to
 
 
-def _rejected_organizations(
-    roster: Roster, warehouse: Mapping[str, pd.DataFrame]
-) -> pd.Series[str]:
+def _rejected_organizations(roster: Roster, known: Known) -> pd.Series[str]:
     """Rejected rows of orgs.csv that active records of the warehouse name. Organisations that are
     no schools are not in the warehouse, but these were good when those records came."""
     ids = roster.ended.loc[_rejected(roster, ("school",)), "source_id"]
-    named = [
-        known.loc[known["active"].astype(bool), attribute.name]
-        for name, known in warehouse.items()
-        for attribute in ENROLLMENT_TYPES[name].references
-        if "organization" in attribute.refers_to and attribute.kind != "list"
-    ]
+    if ids.empty:
+        return ids
+    named = []
+    for name, enrollment_type in ENROLLMENT_TYPES.items():
+        naming = [
+            attribute.name
+            for attribute in enrollment_type.references
+            if "organization" in attribute.refers_to and attribute.kind != "list"
+        ]
+        if naming:
+            records = known(name, None)
+            active = records["active"].astype(bool)
+            named += [records.loc[active, attribute] for attribute in naming]
     return ids.loc[ids.isin(pd.concat(named).dropna())]
 
 
@@ -215,8 +224,11 @@ def _filtered(lost: pd.Series[str], attribute: Attribute, roster: Roster) -> pd.
     ended = roster.ended
     targets = ended["enrollment_type"].isin([*attribute.refers_to, UNTYPED])
     filtered = targets & (ended["outcome"] == "filtered")
-    _, unknown = _split_elements(lost, ended.loc[filtered, "source_id"])
-    return unknown.isna()
+    ids = ended.loc[filtered, "source_id"]
+    if attribute.kind == "list":
+        _, unknown = _split_elements(lost, ids)
+        return unknown.isna()
+    return lost.isna() | lost.isin(ids)
 
 
 def _noun(attribute: Attribute) -> str:
@@ -236,20 +248,16 @@ def _split_elements(
     if lives.all():
         return values, pd.Series(pd.NA, index=values.index, dtype=TEXT)
     left, lost = (
-        pd.Series(elements[which]).groupby(positions[which]).agg(",".join).astype(TEXT)
+        joined_elements(positions[which], elements[which], values.index)
         for which in (lives, ~lives)
     )
-    everywhere = pd.RangeIndex(len(values))
-    return (
-        left.reindex(everywhere).set_axis(values.index),
-        lost.reindex(everywhere).set_axis(values.index),
-    )
+    return left, lost
 
 
 def _kept(
     roster: Roster,
     enrollment_type: EnrollmentType,
-    known: pd.DataFrame,
+    known: Known,
     living: Mapping[str, pd.Series[str]],
     decisions: pd.DataFrame,
 ) -> pd.DataFrame:
@@ -260,11 +268,11 @@ def _kept(
     ids = roster.ended.loc[_rejected(roster, as_type), "source_id"]
     if name == "school":
         ids = pd.concat([ids, decisions.loc[decisions["org_id"].isin(ids), "school_id"]])
-    stays = known.loc[
-        known["active"].astype(bool)
-        & known["source_id"].isin(ids)
-        & ~known["source_id"].isin(living[name])
-    ]
+    ids = ids.loc[~ids.isin(living[name])].dropna().drop_duplicates()
+    if ids.empty:
+        return empty_texts("enrollment_type", "source_id")
+    stays = known(name, ids.tolist())
+    stays = stays.loc[stays["active"].astype(bool)]
     for attribute in enrollment_type.references:
         if not attribute.required_reference or not _checkable(attribute, roster):
             continue

@@ -23,6 +23,9 @@ UNIT_SEPARATOR = "\x1f"
 COUNT_COLUMNS = ("enrollment_type", "school", "outcome", "records")
 CHANGE_COLUMNS = ("enrollment_type", "attribute", "records")
 
+_PAIRS_OF_DIGITS = np.frombuffer(bytes(range(256)).hex().encode(), np.uint16)
+"""Each byte as two hexadecimal digits."""
+
 
 @dataclass(frozen=True)
 class SyncPlan:
@@ -59,8 +62,11 @@ def record_hash(enrollment_type: str, frame: pd.DataFrame) -> pd.Series[str]:
     parts = [pc.fill_null(pc.cast(table[column], pa.string()), "\x00") for column in columns]
     joined = pc.binary_join_element_wise(*parts, UNIT_SEPARATOR).to_numpy()
     hashes = pd.util.hash_array(joined, categorize=False)
-    digits = pd.Series(hashes, index=frame.index).map("{:016x}".format)
-    return digits.astype(TEXT)
+    digits = _PAIRS_OF_DIGITS[hashes.astype(">u8").view(np.uint8)]
+    texts = pa.Array.from_buffers(pa.binary(16), len(hashes), [None, pa.py_buffer(digits)]).cast(
+        pa.binary()
+    )
+    return _series(texts.cast(pa.string()), frame.index)
 
 
 def make_plan(roster: Roster, warehouse: Mapping[str, pd.DataFrame]) -> SyncPlan:

@@ -10,7 +10,6 @@ from sqlalchemy import Connection, and_, func, literal, null, select, union_all
 
 from roster_pipeline.roster import ENROLLMENT_TYPES
 from roster_pipeline.warehouse import bulk
-from roster_pipeline.warehouse.state import FEW
 from roster_pipeline.warehouse.tables import ROSTER_TABLES
 
 
@@ -65,10 +64,7 @@ def people_names(
 ) -> dict[str, tuple[str | None, str | None]]:
     """First and last names of people by source id, as far as the warehouse has or had them."""
     table = ROSTER_TABLES[enrollment_type]
-    names: dict[str, tuple[str | None, str | None]] = {}
-    for start in range(0, len(ids), FEW):
-        statement = select(table.c.source_id, table.c.first_name, table.c.last_name).where(
-            table.c.district_id == district_id, table.c.source_id.in_(ids[start : start + FEW])
-        )
-        names |= {row.source_id: (row.first_name, row.last_name) for row in conn.execute(statement)}
-    return names
+    statement = select(table.c.source_id, table.c.first_name, table.c.last_name).where(
+        table.c.district_id == district_id, bulk.among(conn, table.c.source_id, ids)
+    )
+    return {row.source_id: (row.first_name, row.last_name) for row in conn.execute(statement)}

@@ -7,25 +7,38 @@ from typing import Any
 
 import pandas as pd
 import pyarrow as pa
-from sqlalchemy import ColumnElement, Connection, Table, and_, or_, select
+from sqlalchemy import ColumnElement, Connection, Table, and_, null, or_, select
 
 from roster_pipeline.roster import ENROLLMENT_TYPES, Attribute
 from roster_pipeline.warehouse import bulk
 from roster_pipeline.warehouse.tables import ROSTER_TABLES, VERSION_VIEWS
 
-FEW = 500
-"""Up to how many ids are asked for by name; more are picked out of what is read."""
-
 
 def read_state(
     conn: Connection, district_id: str, enrollment_types: Sequence[str] = tuple(ENROLLMENT_TYPES)
 ) -> dict[str, pd.DataFrame]:
-    """What the warehouse holds of a district, by enrollment type, active or not.
-
-    Columns: source_id, record_hash, active, stale (bool), school (null where a type has none),
-    first_import_id, then every attribute that refers to other records (lists comma-joined).
-    """
+    """What the warehouse holds of a district, by enrollment type, active or not: what a plan
+    compares with. Columns: source_id, record_hash, active (bool), school (null where a type has
+    none)."""
     return {name: _state(conn, district_id, name) for name in enrollment_types}
+
+
+def read_references(
+    conn: Connection, district_id: str, enrollment_type: str, ids: Sequence[str] | None = None
+) -> pd.DataFrame:
+    """What a district's records of a type refer to, active or not. Columns: source_id, active
+    (bool), then every attribute that refers to other records (lists comma-joined).
+
+    ids: only these records.
+    """
+    table, references = ROSTER_TABLES[enrollment_type], ENROLLMENT_TYPES[enrollment_type].references
+    types: dict[str, pa.DataType] = {"source_id": pa.string(), "active": pa.bool_()}
+    types |= {a.name: bulk.ARROW_TYPES[a.kind] for a in references}
+    columns = [table.c.source_id, table.c.active, *(_read(conn, table, a) for a in references)]
+    statement = select(*columns).where(table.c.district_id == district_id)
+    if ids is not None:
+        statement = statement.where(bulk.among(conn, table.c.source_id, ids))
+    return bulk.to_frame(bulk.fetch(conn, statement, types))
 
 
 def known_schools(conn: Connection, district_id: str) -> pd.DataFrame:
@@ -71,12 +84,9 @@ def read_records(
         statement = statement.where(holds_at(table, as_of))
     if active_only:
         statement = statement.where(table.c.active)
-    if ids is not None and len(ids) <= FEW:
-        statement = statement.where(table.c.source_id.in_(ids.tolist()))
-    records = bulk.to_frame(bulk.fetch(conn, statement, types))
-    if ids is not None and len(ids) > FEW:
-        records = records.loc[records["source_id"].isin(ids)].reset_index(drop=True)
-    return records
+    if ids is not None:
+        statement = statement.where(bulk.among(conn, table.c.source_id, ids.tolist()))
+    return bulk.to_frame(bulk.fetch(conn, statement, types))
 
 
 def holds_at(versions: Table, import_id: int) -> ColumnElement[bool]:
@@ -88,33 +98,20 @@ def holds_at(versions: Table, import_id: int) -> ColumnElement[bool]:
 
 
 def _state(conn: Connection, district_id: str, name: str) -> pd.DataFrame:
-    enrollment_type = ENROLLMENT_TYPES[name]
-    table = ROSTER_TABLES[name]
+    table, school = ROSTER_TABLES[name], ENROLLMENT_TYPES[name].school_attribute
     types: dict[str, pa.DataType] = {
         "source_id": pa.string(),
         "record_hash": pa.string(),
         "active": pa.bool_(),
-        "stale": pa.bool_(),
-        "first_import_id": pa.int64(),
+        "school": pa.string(),
     }
-    columns: list[ColumnElement[Any]] = [
+    statement = select(
         table.c.source_id,
         table.c.record_hash,
         table.c.active,
-        table.c.stale_since.is_not(None),
-        table.c.first_import_id,
-    ]
-    for attribute in enrollment_type.references:
-        types[attribute.name] = bulk.ARROW_TYPES[attribute.kind]
-        columns.append(_read(conn, table, attribute))
-    statement = select(*columns).where(table.c.district_id == district_id)
-    state = bulk.fetch(conn, statement, types)
-    # A type's school is its id or one of its references, which have been read already.
-    if enrollment_type.school_attribute is None:
-        school = pa.chunked_array([pa.nulls(state.num_rows, pa.string())])
-    else:
-        school = state.column(enrollment_type.school_attribute)
-    return bulk.to_frame(state.add_column(4, "school", school))
+        null() if school is None else table.c[school],
+    ).where(table.c.district_id == district_id)
+    return bulk.to_frame(bulk.fetch(conn, statement, types))
 
 
 def _read(conn: Connection, table: Table, attribute: Attribute) -> ColumnElement[Any]:

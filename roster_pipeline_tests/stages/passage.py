@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from functools import cache, cached_property
@@ -174,6 +174,11 @@ class Warehouse:
         default_factory=lambda: empty_texts("source_id", "name", "identifier")
     )
     mappings: Mapping[str, str] = field(default_factory=dict)
+
+    def known(self, name: str, ids: Sequence[str] | None) -> pd.DataFrame:
+        """The records of a type that have these ids, or all, as links ask for them."""
+        records = self.state[name]
+        return records if ids is None else records.loc[records["source_id"].isin(ids)]
 
 
 def _state_columns(name: str) -> dict[str, pd.ArrowDtype]:
@@ -356,7 +361,7 @@ def passage(
     )
     filtered = filter_records(complete.roster, district, today)
     unique = check_uniqueness(filtered.roster, district)
-    linked = link_records(unique.roster, warehouse.state, decide(unique.roster))
+    linked = link_records(unique.roster, warehouse.known, decide(unique.roster))
     schools = map_schools(linked.roster, decide(linked.roster))
     return Passage(
         *(warehouse, arrived, typed, complete, filtered),

@@ -220,12 +220,11 @@ def again(case: Case) -> list[tuple[Outcome, Outcome]]:
     """What each stage made, and what it makes of that."""
     way, district = passed(case), case.settings
     decisions = way.mapped_schools.roster.school_decisions
-    state = way.warehouse.state
     return [
         (way.complete, require_data(way.complete.roster, district, suites())),
         (way.filtered, filter_records(way.filtered.roster, district, TODAY)),
         (way.unique, check_uniqueness(way.unique.roster, district)),
-        (way.linked, link_records(way.linked.roster, state, decisions)),
+        (way.linked, link_records(way.linked.roster, way.warehouse.known, decisions)),
         (way.mapped_schools, map_schools(way.mapped_schools.roster, decisions)),
     ]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
+from multiprocessing import get_context
 
 import pandas as pd
 from sqlalchemy import Engine
@@ -16,6 +17,10 @@ from roster_pipeline.warehouse.merge import Touched, merge
 
 DISTRICT = "springfield"
 MONDAY = datetime(2026, 8, 31, 2, 0, 0, 250_000, tzinfo=UTC)
+
+PROCESSES = get_context("forkserver")
+"""Makes processes that begin with all this imported, which takes longer than what they do."""
+PROCESSES.set_forkserver_preload([__name__])
 
 Record = tuple[str, str, Mapping[str, object]]
 """Outcome, source id, attributes."""

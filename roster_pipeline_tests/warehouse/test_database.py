@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import itertools
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
@@ -15,7 +15,7 @@ from sqlalchemy import Engine, create_engine, inspect, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from roster_pipeline.roster import ENROLLMENT_TYPES
-from roster_pipeline.warehouse import tables
+from roster_pipeline.warehouse import database, tables
 from roster_pipeline.warehouse.database import (
     VERSION_TABLE,
     WarehouseError,
@@ -29,7 +29,27 @@ from roster_pipeline.warehouse.database import (
     reading,
     upgrade,
 )
-from roster_pipeline_tests.warehouse.plans import plan, run_import
+from roster_pipeline_tests.warehouse.plans import PROCESSES, plan, run_import
+
+_numbers = itertools.count()
+
+
+@pytest.fixture(autouse=True)
+def migrated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here the migrations run each time."""
+    monkeypatch.setattr(database, "upgrade", upgrade)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def warehouse_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of a database without tables; for SQLite, of one that is not there yet."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/home/warehouse.db"
+    server = request.getfixturevalue("postgresql_server")
+    name = f"empty_{next(_numbers)}"
+    with psycopg.connect(server.get_uri(), autocommit=True) as conn:
+        conn.execute(f"CREATE DATABASE {name}")
+    return str(server.get_uri(database=name))
 
 
 def set_revision(engine: Engine, revision: str) -> None:
@@ -102,23 +122,19 @@ def test_a_warehouse_can_be_opened_again_with_what_is_in_it(
     again.dispose()
 
 
-OPENER = """
-import sys
-from roster_pipeline.warehouse.database import open_warehouse, upgrade
-engine = open_warehouse(sys.argv[1])
-upgrade(engine)
-"""
+def open_and_upgrade(url: str) -> None:
+    upgrade(open_warehouse(url))
 
 
 def test_processes_that_open_a_new_warehouse_at_once_all_succeed(warehouse_url: str) -> None:
     processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", OPENER, warehouse_url], stderr=subprocess.PIPE, text=True
-        )
-        for _ in range(4)
+        PROCESSES.Process(target=open_and_upgrade, args=(warehouse_url,)) for _ in range(4)
     ]
-    errors = [process.communicate()[1] for process in processes]
-    assert [process.returncode for process in processes] == [0] * 4, errors
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0] * 4
     engine = open_warehouse(warehouse_url)
     check_version(engine)
     engine.dispose()

@@ -3,48 +3,41 @@
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 
 import pytest
 from sqlalchemy import Engine
 
 from roster_pipeline.warehouse import ledger
-from roster_pipeline.warehouse.database import reading, sqlite_path
+from roster_pipeline.warehouse.database import open_warehouse, reading, sqlite_path
 from roster_pipeline.warehouse.lock import DistrictBusy, district_lock
-from roster_pipeline_tests.warehouse.plans import DISTRICT, MONDAY
+from roster_pipeline_tests.warehouse.plans import DISTRICT, MONDAY, PROCESSES
 
-HOLDER = """
-import sys, time
-from datetime import datetime
-from roster_pipeline.warehouse.database import open_warehouse
-from roster_pipeline.warehouse.ledger import start_import
-from roster_pipeline.warehouse.lock import district_lock
 
-url, district, now = sys.argv[1:]
-engine = open_warehouse(url)
-with district_lock(engine, district):
-    start_import(engine, district, "sftp", None, False, "settings", datetime.fromisoformat(now))
-    print("holding", flush=True)
-    time.sleep(60)
-"""
+def hold_the_lock(url: str, tell: Connection) -> None:
+    engine = open_warehouse(url)
+    with district_lock(engine, DISTRICT):
+        ledger.start_import(engine, DISTRICT, "sftp", None, False, "settings", MONDAY)
+        tell.send("holding")
+        tell.poll(None)  # for ever: until killed
 
 
 @contextmanager
-def another_process_that_holds_the_lock(url: str) -> Iterator[subprocess.Popen[str]]:
-    arguments = [sys.executable, "-c", HOLDER, url, DISTRICT, MONDAY.isoformat()]
-    process = subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True)
+def another_process_that_holds_the_lock(url: str) -> Iterator[BaseProcess]:
+    ours, its = PROCESSES.Pipe()
+    process = PROCESSES.Process(target=hold_the_lock, args=(url, its))
+    process.start()
+    its.close()
     try:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "holding\n"
+        assert ours.recv() == "holding"
         yield process
     finally:
         process.kill()
-        process.communicate()
+        process.join()
 
 
 def test_a_second_process_is_told_who_is_running(warehouse_url: str, warehouse: Engine) -> None:
@@ -65,8 +58,8 @@ def test_the_lock_is_free_when_its_process_was_killed(
     warehouse_url: str, warehouse: Engine
 ) -> None:
     with another_process_that_holds_the_lock(warehouse_url) as process:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        process.kill()
+        process.join()
         # The PostgreSQL server takes a moment to see that the connection has gone.
         deadline = time.monotonic() + 10
         while True:

@@ -18,7 +18,7 @@ from roster_pipeline.roster import ENROLLMENT_TYPES, TEXT
 from roster_pipeline.warehouse.bulk import lists_to_json, to_arrow
 from roster_pipeline.warehouse.database import reading
 from roster_pipeline.warehouse.merge import MergeMismatch, Touched, content_hash, merge
-from roster_pipeline.warehouse.state import known_schools, read_records, read_state
+from roster_pipeline.warehouse.state import known_schools, read_records, read_references, read_state
 from roster_pipeline.warehouse.tables import ROSTER_TABLES, record_history
 from roster_pipeline_tests.warehouse.plans import (
     DISTRICT,
@@ -352,7 +352,7 @@ def test_records_come_back_in_the_shape_of_a_rosters_frames(warehouse: Engine) -
     assert read["extra"][0] == ADA["extra"]
 
 
-def test_the_state_has_what_a_plan_compares_and_follows(warehouse: Engine) -> None:
+def test_the_state_has_what_a_plan_compares(warehouse: Engine) -> None:
     run_import(warehouse, FIRST)
     run_import(warehouse, plan(deleted=[("student", "ben")], kept=[("student", "ada")]))
 
@@ -361,24 +361,37 @@ def test_the_state_has_what_a_plan_compares_and_follows(warehouse: Engine) -> No
 
     assert list(state) == list(ENROLLMENT_TYPES)
     students = state["student"].sort_values("source_id").set_index("source_id")
-    assert list(students.columns) == [
-        "record_hash",
-        "active",
-        "stale",
-        "school",
-        "first_import_id",
-        "primary_school",
-        "school_ids",
-        "contact_ids",
-    ]
+    assert list(students.columns) == ["record_hash", "active", "school"]
     assert list(students["active"]) == [True, False]
-    assert list(students["stale"]) == [True, False]
     assert list(students["school"]) == ["north", "north"]
-    assert students.loc["ada", "school_ids"] == "north,south"
     assert list(students["record_hash"]) == list(FIRST.changes["student"]["record_hash"])
     assert list(state["school"]["school"]) == ["north"]
     assert state["academic_session"].empty
-    assert list(state["enrollment"].columns)[-3:] == ["school_id", "class_id", "person_id"]
+
+
+def test_the_references_of_records_are_read_of_all_or_of_some(warehouse: Engine) -> None:
+    run_import(warehouse, FIRST)
+    run_import(warehouse, plan(deleted=[("student", "ben")]))
+
+    with reading(warehouse) as conn:
+        students = read_references(conn, DISTRICT, "student")
+        some = read_references(conn, DISTRICT, "student", ["ada", "nobody"])
+        enrollments = read_references(conn, DISTRICT, "enrollment")
+
+    known = students.set_index("source_id").sort_index()
+    assert list(known.columns) == ["active", "primary_school", "school_ids", "contact_ids"]
+    assert list(known["active"]) == [True, False]
+    assert known.loc["ada", "school_ids"] == "north,south"
+    assert some.to_dict("records") == students.loc[students["source_id"] == "ada"].to_dict(
+        "records"
+    )
+    assert list(enrollments.columns) == [
+        "source_id",
+        "active",
+        "school_id",
+        "class_id",
+        "person_id",
+    ]
 
 
 def test_known_schools_names_the_inactive_ones_too(warehouse: Engine) -> None:
