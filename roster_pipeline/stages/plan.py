@@ -17,7 +17,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from roster_pipeline.roster import ENROLLMENT_TYPES, INTEGER, TEXT, Roster, school_of
+from roster_pipeline.roster import ENROLLMENT_TYPES, INTEGER, TEXT, Roster, lookup, school_of
 
 UNIT_SEPARATOR = "\x1f"
 COUNT_COLUMNS = ("enrollment_type", "school", "outcome", "records")
@@ -92,20 +92,17 @@ def _changes(name: str, roster: Roster, known: pd.DataFrame) -> pd.DataFrame:
     own = [a for a in roster.sources.get(name, ()) if a not in known_names]
     frame = frame.drop(columns=own).assign(extra=_json({a: frame[a] for a in own}, frame.index))
     frame["record_hash"] = record_hash(name, frame)
-    joined = frame[["source_id", "record_hash"]].merge(
-        known[["source_id", "record_hash", "active"]],
-        on="source_id",
-        how="left",
-        suffixes=("", "_known"),
-        validate="one_to_one",
+    if not (frame["source_id"].is_unique and known["source_id"].is_unique):
+        raise ValueError(f"Two records of type {name} have one source id.")
+    was_active = lookup(frame["source_id"], known["source_id"], known["active"])
+    same = frame["record_hash"] == lookup(
+        frame["source_id"], known["source_id"], known["record_hash"]
     )
-    was_active = joined["active"].fillna(False)
-    same = (joined["record_hash"] == joined["record_hash_known"]).fillna(False)
-    outcome = pd.Series("added", index=frame.index, dtype=TEXT)
-    outcome = outcome.mask(joined["active"].notna() & ~was_active, "restored")
-    outcome = outcome.mask(was_active & ~same, "updated")
-    outcome = outcome.mask(was_active & same, "unchanged")
-    return frame.assign(outcome=outcome)
+    outcomes = pc.case_when(
+        pc.make_struct(*(pa.array(case) for case in (was_active.isna(), ~was_active, same))),
+        *("added", "restored", "unchanged", "updated"),
+    )
+    return frame.assign(outcome=_series(outcomes, frame.index))
 
 
 def _json(extra: Mapping[str, pd.Series], index: pd.Index) -> pd.Series[str]:
@@ -209,24 +206,21 @@ def _counts(
     deleted: pd.DataFrame,
     kept: pd.DataFrame,
 ) -> pd.DataFrame:
+    keys = list(COUNT_COLUMNS[:3])
     received = [
-        pd.DataFrame(
-            {
-                "enrollment_type": pd.Series(name, frame.index, dtype=TEXT),
-                "school": school_of(name, frame),
-                "outcome": frame["outcome"],
-            }
+        pd.DataFrame({"school": school_of(name, frame), "outcome": frame["outcome"]}).assign(
+            enrollment_type=name
         )
         for name, frame in changes.items()
     ]
-    rows = pd.concat(
-        [
-            *received,
-            ended[["enrollment_type", "school", "outcome"]],
-            deleted[["enrollment_type", "school"]].assign(outcome="deleted"),
-            kept[["enrollment_type", "school"]].assign(outcome="kept"),
-        ],
-        ignore_index=True,
+    missing = [deleted.assign(outcome="deleted"), kept.assign(outcome="kept")]
+    schema = pa.schema([(key, pa.string()) for key in keys])
+    rows = pa.concat_tables(
+        pa.Table.from_pandas(frame[keys], schema, preserve_index=False)
+        for frame in (*received, ended, *missing)
     )
-    columns = list(COUNT_COLUMNS[:3])
-    return rows.groupby(columns, dropna=False, sort=False).size().rename("records").reset_index()
+    counts = rows.group_by(keys, use_threads=False).aggregate([([], "count_all")])
+    told: pd.DataFrame = counts.rename_columns(list(COUNT_COLUMNS)).to_pandas(
+        types_mapper=pd.ArrowDtype
+    )
+    return told

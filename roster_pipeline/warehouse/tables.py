@@ -78,14 +78,15 @@ _TYPES: dict[Kind, TypeEngine[Any]] = {
     "boolean": Boolean(),
 }
 
-_INDEXED_ATTRIBUTES = {
-    "students": ("primary_school",),
-    "teachers": ("primary_school",),
-    "admins": ("primary_school",),
-    "contacts": ("primary_school",),
-    "classes": ("school_id",),
-    "enrollments": ("class_id", "person_id"),
+_INDEXED = {
+    "students": (("primary_school", "active"),),
+    "teachers": (("primary_school", "active"),),
+    "admins": (("primary_school", "active"),),
+    "contacts": (("primary_school", "active"),),
+    "classes": (("school_id", "active"),),
+    "enrollments": (("school_id", "active"), ("class_id",), ("person_id",)),
 }
+"""What is looked for beside the key. With `active`, a school's records are counted in the index."""
 
 
 def _roster_table(enrollment_type: EnrollmentType) -> Table:
@@ -108,8 +109,8 @@ def _roster_table(enrollment_type: EnrollmentType) -> Table:
         # Kept in the order of its key: a district is read in one sweep, not row by row.
         sqlite_with_rowid=False,
     )
-    for attribute in _INDEXED_ATTRIBUTES.get(enrollment_type.table, ()):
-        Index(None, table.c.district_id, table.c[attribute])
+    for columns in _INDEXED.get(enrollment_type.table, ()):
+        Index(None, table.c.district_id, *(table.c[column] for column in columns))
     return table
 
 

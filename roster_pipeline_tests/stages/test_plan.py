@@ -177,7 +177,7 @@ def test_the_outcomes_of_received_records_add_up_to_what_was_received(
 def test_two_records_of_one_id_in_a_type_are_an_error_of_ours(first: Passage) -> None:
     roster = first.mapped_schools.roster
     twice = pd.concat([roster.frames["class"]] * 2, ignore_index=True)
-    with pytest.raises(ValueError, match="one-to-one"):
+    with pytest.raises(ValueError, match="Two records of type class have one source id"):
         make_plan(
             replace(roster, frames={**roster.frames, "class": twice}), empty_warehouse().state
         )
