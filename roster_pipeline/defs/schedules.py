@@ -68,7 +68,7 @@ def sync_schedule(
         looked = [d for d in due if d not in busy]
         seen = look_around(settings, {d: districts[d] for d in looked}, zones, looked, time_left)
         with reading(engine) as conn:
-            books = {d: read_books(conn, seen.zones[d]) for d in looked}
+            books = read_books(conn, [seen.zones[d] for d in looked])
         for district_id, slot in due.items():
             if district_id in busy:
                 said.append(f"{district_id}: a run of it has not ended; asked again.")

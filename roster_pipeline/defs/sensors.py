@@ -96,14 +96,19 @@ def landing_zone_sensor(
         requests = []
         with reading(engine) as conn:
             told = untold(conn, told)
-            for district_id, arrival in seen.arrivals.items():
-                zone, sftp = seen.zones[district_id], districts[district_id].apps.sftp
-                by_arrival = sftp is not None and "on_arrival" in sftp.trigger
-                if not by_arrival or district_id in in_flight or not may_be_new(zone, arrival):
-                    continue
-                key = run_key(zone, arrival, read_books(conn, zone))
-                if key:
-                    requests.append(import_request(district_id, key, arrival.key, "on_arrival"))
+            new = [
+                seen.zones[district_id]
+                for district_id, arrival in seen.arrivals.items()
+                if (sftp := districts[district_id].apps.sftp)
+                and "on_arrival" in sftp.trigger
+                and district_id not in in_flight
+                and may_be_new(seen.zones[district_id], arrival)
+            ]
+            books = read_books(conn, new)
+        for zone in new:
+            arrival = seen.arrivals[zone.district_id]
+            if key := run_key(zone, arrival, books[zone.district_id]):
+                requests.append(import_request(zone.district_id, key, arrival.key, "on_arrival"))
         if seen.changed or told:
             try:
                 with engine.begin() as conn:

@@ -404,10 +404,10 @@ def test_what_takes_longer_to_read_than_a_whole_look_is_left_to_the_import(
     assert asked(tick(instance)) == {}
 
 
-def test_five_hundred_landing_zones_are_looked_at_well_within_the_time_box(
+def test_a_hundred_landing_zones_are_looked_at_within_a_fifth_of_the_time_box(
     instance: dg.DagsterInstance,
 ) -> None:
-    for n in range(500):
+    for n in range(100):
         district(f"district-{n}")
         uploaded(f"district-{n}")
     started = time.monotonic()
@@ -415,9 +415,9 @@ def test_five_hundred_landing_zones_are_looked_at_well_within_the_time_box(
     looked = time.monotonic() - started
     result = tick(instance)
     read = time.monotonic() - started - looked
-    assert len(asked(result)) == 500 and result.cursor == ""
+    assert len(asked(result)) == 100 and result.cursor == ""
     started = time.monotonic()
     tick(instance)
     again = time.monotonic() - started
-    print(f"500 districts: first look {looked:.2f} s, reading {read:.2f} s, then {again:.2f} s")
-    assert max(looked, read, again) < time_box()()
+    print(f"100 districts: first look {looked:.2f} s, reading {read:.2f} s, then {again:.2f} s")
+    assert max(looked, read, again) < time_box()() / 5
