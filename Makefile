@@ -18,7 +18,7 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do \
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo ui test bench pictures lint format lock clean
+.PHONY: help demo ui test bench docs pictures lint format lock clean
 
 help:  ## list what there is to make
 	@grep -E '^[a-z]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -37,6 +37,9 @@ BENCH ?= --save
 
 bench: $(INSTALLED)  ## imports beside a floor (BENCH="--students 1000 --rounds 1": a small one)
 	@$(BIN)/python -m benchmarks.imports $(BENCH)
+
+docs: $(INSTALLED)  ## the pages of docs/ and the README that are written from the code
+	@$(BIN)/python -m docs.generate
 
 pictures: $(INSTALLED)  ## the pictures of docs/pictures anew (a minute; needs Chromium)
 	@$(BIN)/python -m docs.pictures
