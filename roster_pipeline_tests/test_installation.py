@@ -69,7 +69,6 @@ def is_source(path: Path) -> bool:
 @pytest.mark.slow
 def test_dagsters_own_commands_work_in_a_plain_clone(clone: Path) -> None:
     dagster = (sys.executable, "-m", "dagster")
-    run(*dagster, "definitions", "validate", "-w", "workspace.yaml", cwd=clone)
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     log = clone.with_name("dev.log")

@@ -73,7 +73,13 @@ def test_a_port_that_is_taken_is_told_with_what_to_do(
 
 
 @pytest.mark.slow
-def test_the_ui_starts_guarded_and_ends_with_all_its_children(home: Path) -> None:
+def test_the_ui_is_guarded_materialises_all_assets_and_ends_with_all_its_children(
+    home: Path, roster: Roster
+) -> None:
+    assert roster("district", "add", "oak", "--name", "Oak").code == 0
+    write_package(home / "landing" / "oak" / "OneRoster.zip", make_district(300))
+    keys = [{"path": key.path} for key in defs.resolve_asset_graph().get_all_asset_keys()]
+    run = "query($id: ID!) { runOrError(runId: $id) { ... on Run { status } } }"
     with serving(home) as ui:
         query = {"query": "{ version }"}
         mutation = f"{ui.address}/graphql?query=mutation{{setNuxSeen}}"
@@ -87,6 +93,14 @@ def test_the_ui_starts_guarded_and_ends_with_all_its_children(home: Path) -> Non
         assert said_over_a_socket(ui, "query { version }") == "error"
         with pytest.raises(InvalidStatus, match="403"):
             said_over_a_socket(ui, "query { version }", origin="https://evil.example")
+        chosen = launch_params("__ASSET_JOB", "oak", assetSelection=keys)
+        run_id = ui.graphql(LAUNCH, p=chosen)["launchPipelineExecution"]["run"]["runId"]
+
+        def status() -> str:
+            return str(ui.graphql(run, id=run_id)["runOrError"]["status"])
+
+        ui.wait_for(lambda: status() in ("SUCCESS", "FAILURE", "CANCELED"))
+        assert status() == "SUCCESS"
         started = children(ui.process.pid)
         assert len(started) >= 2  # the daemon and the code server
         ui.process.send_signal(signal.SIGTERM)
@@ -96,6 +110,7 @@ def test_the_ui_starts_guarded_and_ends_with_all_its_children(home: Path) -> Non
         while left := {pid for pid in started if alive(pid)}:
             assert time.monotonic() < deadline, f"still there: {left}"
             time.sleep(0.2)
+    assert roster("show", "1", "--format", "json").json()["counts"]["student"]["added"] == 300
 
 
 def said_over_a_socket(ui: Served, query: str, origin: str | None = None) -> str:
@@ -151,21 +166,3 @@ def test_a_read_only_ui_shows_all_and_can_change_nothing(home: Path, roster: Ros
         assert not [p for p in children(ui.process.pid) if "dagster._daemon" in command_line(p)]
     with dg.DagsterInstance.from_config(str(home / "dagster")) as instance:
         assert instance.get_dynamic_partitions("district") == ["oak"]
-
-
-@pytest.mark.slow
-def test_all_assets_of_a_district_are_materialised_from_the_ui(home: Path, roster: Roster) -> None:
-    assert roster("district", "add", "oak", "--name", "Oak").code == 0
-    write_package(home / "landing" / "oak" / "OneRoster.zip", make_district(300))
-    keys = [{"path": key.path} for key in defs.resolve_asset_graph().get_all_asset_keys()]
-    run = "query($id: ID!) { runOrError(runId: $id) { ... on Run { status } } }"
-    with serving(home) as ui:
-        chosen = launch_params("__ASSET_JOB", "oak", assetSelection=keys)
-        run_id = ui.graphql(LAUNCH, p=chosen)["launchPipelineExecution"]["run"]["runId"]
-
-        def status() -> str:
-            return str(ui.graphql(run, id=run_id)["runOrError"]["status"])
-
-        ui.wait_for(lambda: status() in ("SUCCESS", "FAILURE", "CANCELED"))
-        assert status() == "SUCCESS"
-    assert roster("show", "1", "--format", "json").json()["counts"]["student"]["added"] == 300

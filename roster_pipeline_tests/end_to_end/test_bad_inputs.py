@@ -31,7 +31,7 @@ from roster_pipeline.reports.spreadsheet import spreadsheet_csv
 from roster_pipeline.settings import load_settings
 from roster_pipeline.warehouse.database import open_warehouse, reading
 from roster_pipeline.warehouse.merge import content_hash
-from roster_pipeline_tests.conftest import VARIABLES, Said
+from roster_pipeline_tests.conftest import Said, live_in
 from roster_pipeline_tests.oneroster.packages import (
     Contents,
     Entry,
@@ -116,12 +116,10 @@ class Imported:
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+def house(tmp_path_factory: pytest.TempPathFactory, dagster_kept: None) -> Iterator[House]:
     home = tmp_path_factory.mktemp("house") / "home"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ROSTER_HOME", str(home))
-        for variable in VARIABLES[1:]:
-            patch.setenv(variable, "")
+        live_in(home, patch)
         (home / "districts").mkdir(parents=True, mode=0o700)
         for district in (OAK, ELM, ASH, FIR):
             (home / "districts" / f"{district}.yaml").write_text(f"name: {district}\n")

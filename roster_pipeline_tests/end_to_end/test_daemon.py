@@ -49,7 +49,9 @@ KILLED = "cedar"
 
 
 @pytest.fixture
-def dagster_home(home: Path, postgresql_server: Any, monkeypatch: pytest.MonkeyPatch) -> Path:
+def dagster_home(
+    home: Path, nothing_required: None, postgresql_server: Any, monkeypatch: pytest.MonkeyPatch
+) -> Path:
     """A home on PostgreSQL, with room for six imports at once."""
     with psycopg.connect(postgresql_server.get_uri(), autocommit=True) as conn:
         for name in ("dagster_of_daemon", "warehouse_of_daemon"):

@@ -35,7 +35,6 @@ class House:
 
     def __init__(self, roster: Roster, home: Path, folder: Path, url: str) -> None:
         self.roster, self.home, self.folder, self.url = roster, home, folder, url
-        assert roster("district", "add", OAK, "--name", "Oak County").code == 0
 
     def settings(self, **sections: object) -> None:
         path = self.home / "districts" / f"{OAK}.yaml"
@@ -76,7 +75,21 @@ def house(
 ) -> House:
     monkeypatch.setenv("ROSTER_WAREHOUSE_URL", warehouse_url)
     monkeypatch.setenv("ROSTER_USER", "ada")
+    assert roster("district", "add", OAK, "--name", "Oak County").code == 0
     return House(roster, home, tmp_path, warehouse_url)
+
+
+@pytest.fixture
+def settled(
+    roster: Roster,
+    after_an_import: None,
+    home: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> House:
+    """An installation, on SQLite, in which the district has imported FRAMES."""
+    monkeypatch.setenv("ROSTER_USER", "ada")
+    return House(roster, home, tmp_path, f"sqlite:///{home / 'warehouse.db'}")
 
 
 on_sqlite = pytest.mark.parametrize("warehouse_url", ["sqlite"], indirect=True)
@@ -153,23 +166,19 @@ def test_a_rejected_delivery_is_told_so_when_it_comes_again_and_held_though_noth
     assert house.roster("approve", 2, "--reason", "x").code == 2
 
 
-@on_sqlite
-def test_a_newer_delivery_supersedes_one_that_is_held(house: House) -> None:
-    house.imports(FRAMES)
-    house.imports(without_school(FRAMES, FIRST))
+def test_a_newer_delivery_supersedes_one_that_is_held(settled: House) -> None:
+    settled.imports(without_school(FRAMES, FIRST))
     one_less = without_people(FRAMES, students(FRAMES).head(1))
-    assert house.imports(one_less).json()["status"] == "imported"
-    assert house.statuses() == ["imported", "superseded", "imported"]
-    late = house.roster("approve", 2, "--reason", "late")
+    assert settled.imports(one_less).json()["status"] == "imported"
+    assert settled.statuses() == ["imported", "superseded", "imported"]
+    late = settled.roster("approve", 2, "--reason", "late")
     assert late.code == 2
     assert "Import 2 is superseded" in late.err
 
 
-@on_sqlite
-def test_an_approval_of_a_plan_that_is_another_by_now_is_held_again(house: House) -> None:
-    house.imports(FRAMES)
-    house.imports(without_school(FRAMES, FIRST))
-    engine = open_warehouse(house.url)
+def test_an_approval_of_a_plan_that_is_another_by_now_is_held_again(settled: House) -> None:
+    settled.imports(without_school(FRAMES, FIRST))
+    engine = open_warehouse(settled.url)
     with engine.begin() as conn:
         # As if another import had come in between and had not superseded this one.
         conn.execute(
@@ -178,12 +187,12 @@ def test_an_approval_of_a_plan_that_is_another_by_now_is_held_again(house: House
         )
     engine.dispose()
 
-    said = house.roster("approve", 2, "--reason", "fine", "--format", "json")
+    said = settled.roster("approve", 2, "--reason", "fine", "--format", "json")
 
     assert said.code == 3
     assert said.json()["status"] == "held"
     assert messages(said).startswith("The plan is not the one that was approved any more.")
-    assert house.roster("approve", 2, "--reason", "seen", "--format", "json").code == 0
+    assert settled.roster("approve", 2, "--reason", "seen", "--format", "json").code == 0
 
 
 def test_approved_in_part_the_deletions_wait_and_come_up_again(house: House) -> None:
@@ -207,16 +216,14 @@ def test_approved_in_part_the_deletions_wait_and_come_up_again(house: House) -> 
     assert house.imports(rekeyed(FRAMES, FIRST)).json()["status"] == "unchanged"
 
 
-@on_sqlite
-def test_after_an_undo_the_deletions_that_waited_before_wait_again(house: House) -> None:
-    house.imports(FRAMES)
-    house.imports(rekeyed(FRAMES, FIRST))
-    house.roster("approve", 2, "--reason", "new ids", "--only", "adds,updates")
-    house.settings(hold={})
-    assert house.imports(rekeyed(FRAMES, FIRST)).json()["status"] == "imported"
-    assert house.roster("undo", 3, "--reason", "too early").code == 0
+def test_after_an_undo_the_deletions_that_waited_before_wait_again(settled: House) -> None:
+    settled.imports(rekeyed(FRAMES, FIRST))
+    settled.roster("approve", 2, "--reason", "new ids", "--only", "adds,updates")
+    settled.settings(hold={})
+    assert settled.imports(rekeyed(FRAMES, FIRST)).json()["status"] == "imported"
+    assert settled.roster("undo", 3, "--reason", "too early").code == 0
 
-    rest = house.imports(rekeyed(FRAMES, FIRST)).json()
+    rest = settled.imports(rekeyed(FRAMES, FIRST)).json()
 
     assert rest["status"] == "held"
     number = len(students(FRAMES, FIRST))
@@ -224,28 +231,25 @@ def test_after_an_undo_the_deletions_that_waited_before_wait_again(house: House)
 
 
 def test_rekeyed_students_are_held_and_the_pairs_are_counted_without_their_names(
-    house: House,
+    settled: House,
 ) -> None:
-    house.imports(FRAMES)
     number = len(students(FRAMES, FIRST))
 
-    said = house.imports(rekeyed(FRAMES, FIRST))
+    said = settled.imports(rekeyed(FRAMES, FIRST))
 
     assert said.code == 3
     cause = said.json()["hold"]["causes"][0]
     assert cause.startswith(f"Ids seem to have changed: {number} of the {number} people")
     users = FRAMES["users"].loc[FRAMES["users"]["sourcedId"].isin(students(FRAMES, FIRST))]
-    shown = house.roster("show", 2).out + house.roster("imports").out + said.out
+    shown = settled.roster("show", 2).out + settled.roster("imports").out + said.out
     assert not any(email in shown for email in users["email"].dropna())
 
 
-@on_sqlite
 def test_a_changed_filter_that_deletes_much_is_held_and_the_settings_are_named(
-    house: House,
+    settled: House,
 ) -> None:
-    house.imports(FRAMES)
-    house.settings(filters=[{"student": {"grades": {"in": ["09", "10", "11", "12"]}}}])
-    said = house.imports(FRAMES)
+    settled.settings(filters=[{"student": {"grades": {"in": ["09", "10", "11", "12"]}}}])
+    said = settled.imports(FRAMES)
     assert said.json()["status"] == "held"
     assert (
         "The settings (or this program) have changed since import 1."
@@ -262,11 +266,9 @@ def test_every_student_gone_is_held_though_no_threshold_is_set(house: House) -> 
     assert f"It deletes every one of the {len(students(FRAMES))} students." in messages(said)
 
 
-@on_sqlite
-def test_a_file_with_only_a_header_is_named_as_the_cause(house: House) -> None:
-    house.imports(FRAMES)
+def test_a_file_with_only_a_header_is_named_as_the_cause(settled: House) -> None:
     rows = len(FRAMES["enrollments"])
-    said = house.imports({**FRAMES, "enrollments": FRAMES["enrollments"].iloc[:0]})
+    said = settled.imports({**FRAMES, "enrollments": FRAMES["enrollments"].iloc[:0]})
     assert said.json()["status"] == "held"
     assert (
         f"enrollments.csv has only its header; before, it had {rows:,} rows."
@@ -287,17 +289,15 @@ def test_with_preview_set_every_import_waits_with_the_thresholds_off(house: Hous
     assert house.statuses() == ["imported"]
 
 
-@on_sqlite
-def test_a_preview_shows_the_plan_writes_nothing_and_is_no_base(house: House) -> None:
-    house.imports(FRAMES)
-    before = house.state()
-    said = house.imports(without_school(FRAMES, FIRST), "--preview")
+def test_a_preview_shows_the_plan_writes_nothing_and_is_no_base(settled: House) -> None:
+    before = settled.state()
+    said = settled.imports(without_school(FRAMES, FIRST), "--preview")
     assert (said.code, said.json()["status"]) == (0, "previewed")
     assert changed(said.json(), "deleted")["student"] == {"deleted": len(students(FRAMES, FIRST))}
     assert "over the 10 % limit" in messages(said)
-    assert house.state() == before
-    assert house.roster("approve", 2, "--reason", "x").code == 2
-    assert house.imports(FRAMES).json()["status"] == "unchanged"
+    assert settled.state() == before
+    assert settled.roster("approve", 2, "--reason", "x").code == 2
+    assert settled.imports(FRAMES).json()["status"] == "unchanged"
 
 
 def test_an_undo_is_an_import_of_its_own_and_gives_back_the_state_before(house: House) -> None:

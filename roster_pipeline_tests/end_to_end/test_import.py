@@ -28,6 +28,12 @@ def district(roster: Roster) -> str:
     return "oak"
 
 
+@pytest.fixture
+def settled(after_an_import: None) -> str:
+    """A district that has imported make_district(300)."""
+    return "oak"
+
+
 def warehouse_hash(home: Path) -> str:
     with reading(open_warehouse(f"sqlite:///{home / 'warehouse.db'}")) as conn:
         return content_hash(conn)
@@ -70,14 +76,14 @@ def test_a_zip_in_the_landing_zone_is_imported_with_every_row_accounted_for(
 
 
 def test_the_same_delivery_again_is_unchanged_and_touches_nothing(
-    roster: Roster, district: str, home: Path, tmp_path: Path
+    roster: Roster, settled: str, home: Path, tmp_path: Path
 ) -> None:
     package = tmp_path / "delivery"
     write_package(package, make_district(300))
-    first = roster("import", district, package, "--format", "json").json()
+    first = roster("show", 1, "--format", "json").json()
     before = warehouse_hash(home)
 
-    again = roster("import", district, package, "--format", "json")
+    again = roster("import", settled, package, "--format", "json")
 
     assert again.code == 0
     assert again.json()["status"] == "unchanged"
@@ -89,14 +95,13 @@ def test_the_same_delivery_again_is_unchanged_and_touches_nothing(
 
 
 def test_forcing_the_same_delivery_computes_it_anew_and_changes_nothing(
-    roster: Roster, district: str, home: Path, tmp_path: Path
+    roster: Roster, settled: str, home: Path, tmp_path: Path
 ) -> None:
     package = tmp_path / "OneRoster.zip"
     write_package(package, make_district(300))
-    roster("import", district, package)
     before = warehouse_hash(home)
 
-    again = roster("import", district, package, "--force", "--format", "json").json()
+    again = roster("import", settled, package, "--force", "--format", "json").json()
 
     assert again["status"] == "imported"
     assert changed(again, "added", "updated", "deleted", "restored") == {}
@@ -104,17 +109,15 @@ def test_forcing_the_same_delivery_computes_it_anew_and_changes_nothing(
 
 
 def test_a_person_taken_out_of_the_files_goes_with_her_enrollments_and_nothing_else(
-    roster: Roster, district: str, tmp_path: Path
+    roster: Roster, settled: str, tmp_path: Path
 ) -> None:
     frames = make_district(300)
-    write_package(tmp_path / "first", frames)
-    roster("import", district, tmp_path / "first")
     student = frames["enrollments"].query("role == 'student'")["userSourcedId"].iloc[0]
     hers = int((frames["enrollments"]["userSourcedId"] == student).sum())
     frames["users"] = frames["users"].query("sourcedId != @student").reset_index(drop=True)
     write_package(tmp_path / "second", frames)
 
-    shown = roster("import", district, tmp_path / "second", "--format", "json").json()
+    shown = roster("import", settled, tmp_path / "second", "--format", "json").json()
 
     assert changed(shown, "deleted") == {"student": {"deleted": 1}, "enrollment": {"deleted": hers}}
     theirs = int(
@@ -126,21 +129,19 @@ def test_a_person_taken_out_of_the_files_goes_with_her_enrollments_and_nothing_e
     assert changed(shown, "updated") == ({"contact": {"updated": theirs}} if theirs else {})
     assert changed(shown, "added", "restored", "kept", "skipped") == {}
     assert changed(shown, "invalid") == {"enrollment": {"invalid": hers}}
-    overview = roster("overview", district, "--format", "json").json()
+    overview = roster("overview", settled, "--format", "json").json()
     students = sum(r["records"] for r in overview if r["enrollment_type"] == "student")
     assert students == 299
 
 
-def test_a_rejected_record_stays_as_it_was(roster: Roster, district: str, tmp_path: Path) -> None:
+def test_a_rejected_record_stays_as_it_was(roster: Roster, settled: str, tmp_path: Path) -> None:
     frames = make_district(300)
-    write_package(tmp_path / "first", frames)
-    roster("import", district, tmp_path / "first")
     users = frames["users"]
     first_student = users.index[users["role"] == "student"][0]
     frames["users"] = users.assign(email=users["email"].mask(users.index == first_student, pd.NA))
     write_package(tmp_path / "second", frames)
 
-    shown = roster("import", district, tmp_path / "second", "--format", "json").json()
+    shown = roster("import", settled, tmp_path / "second", "--format", "json").json()
 
     assert changed(shown, "skipped", "kept", "deleted", "invalid") == {
         "student": {"skipped": 1, "kept": 1}
@@ -148,16 +149,14 @@ def test_a_rejected_record_stays_as_it_was(roster: Roster, district: str, tmp_pa
 
 
 def test_a_refused_delivery_names_what_is_missing_and_leaves_the_warehouse_as_it_was(
-    roster: Roster, district: str, home: Path, tmp_path: Path
+    roster: Roster, settled: str, home: Path, tmp_path: Path
 ) -> None:
     frames = make_district(300)
-    write_package(tmp_path / "first", frames)
-    roster("import", district, tmp_path / "first")
     before = warehouse_hash(home)
     del frames["classes"], frames["orgs"]
     write_package(tmp_path / "second", frames)
 
-    said = roster("import", district, tmp_path / "second")
+    said = roster("import", settled, tmp_path / "second")
 
     assert said.code == 4
     assert "classes.csv is missing." in said.out
@@ -229,18 +228,17 @@ def test_a_near_miss_is_named_also_when_the_delivery_is_refused_for_it(
 
 
 def test_a_preview_shows_the_plan_and_leaves_what_waits_waiting(
-    roster: Roster, district: str, home: Path, tmp_path: Path
+    roster: Roster, settled: str, home: Path, tmp_path: Path
 ) -> None:
     frames = make_district(300)
     users = frames["users"]
     half = (users["role"] != "student") | (users.index % 2 == 0)
     write_package(tmp_path / "whole", frames)
     write_package(tmp_path / "half", {**frames, "users": users.loc[half].reset_index(drop=True)})
-    assert roster("import", district, tmp_path / "whole").code == 0
-    assert roster("import", district, tmp_path / "half").code == 3
+    assert roster("import", settled, tmp_path / "half").code == 3
     before = warehouse_hash(home)
 
-    seen = roster("import", district, tmp_path / "whole", "--preview", "--format", "json")
+    seen = roster("import", settled, tmp_path / "whole", "--preview", "--format", "json")
 
     assert seen.code == 0
     assert roster("show", "2", "--format", "json").json()["status"] == "held"

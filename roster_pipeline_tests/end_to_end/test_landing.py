@@ -99,7 +99,7 @@ class Client:
 
 @pytest.mark.slow
 def test_what_a_district_uploads_is_imported_once_and_again_when_it_changes(
-    roster: Roster, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    roster: Roster, nothing_required: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(arrival, "ZIP_QUIET_S", 1)
     assert roster("district", "add", "oak", "--name", "Oak County").code == 0
