@@ -23,6 +23,7 @@ from roster_pipeline.defs.partitions import checked_district
 from roster_pipeline.landing.intake import Delivery
 from roster_pipeline.landing.store import Store, store_at
 from roster_pipeline.oneroster.effective import Sources
+from roster_pipeline.oneroster.package import Package
 from roster_pipeline.roster import Roster
 from roster_pipeline.settings import load_settings
 from roster_pipeline.stages.plan import SyncPlan
@@ -48,13 +49,15 @@ class Snapshot:
     """What arrived: the import it belongs to, and the archived delivery.
 
     base_hash: the effective set it is applied to, None before the first import. sources: what each
-    file of the new effective set stands on.
+    file of the new effective set stands on. package: the delivery as it was opened, for the next
+    step of the same run; it is not stored.
     """
 
     import_id: int
     delivery: Delivery
     base_hash: str | None
     sources: Sources
+    package: Package | None = None
 
     def parts(self) -> Parts:
         """No frames."""

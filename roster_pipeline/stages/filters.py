@@ -120,10 +120,11 @@ def carry_over(before: Roster, after: Roster) -> Roster:
     What hangs on a school may itself be hung on, so types are settled in the order in which
     references lead.
     """
+    if not (after.ended["outcome"] == "filtered").any():
+        return after
     for enrollment_type in ENROLLMENT_TYPES.values():
         for attribute in enrollment_type.references:
-            gone = _filtered_ids(after, attribute)
-            if not attribute.required_reference or gone.empty:
+            if not attribute.required_reference or (gone := _filtered_ids(after, attribute)).empty:
                 continue
             frame = after.frames[enrollment_type.name]
             values = frame[attribute.name]

@@ -268,10 +268,10 @@ def _kept(
     ids = roster.ended.loc[_rejected(roster, as_type), "source_id"]
     if name == "school":
         ids = pd.concat([ids, decisions.loc[decisions["org_id"].isin(ids), "school_id"]])
-    ids = ids.loc[~ids.isin(living[name])].dropna().drop_duplicates()
+    ids = ids.dropna().drop_duplicates()
     if ids.empty:
         return empty_texts("enrollment_type", "source_id")
-    stays = known(name, ids.tolist())
+    stays = known(name, ids.loc[~ids.isin(living[name])].tolist())
     stays = stays.loc[stays["active"].astype(bool)]
     for attribute in enrollment_type.references:
         if not attribute.required_reference or not _checkable(attribute, roster):

@@ -41,7 +41,8 @@ def look_for_oddities(roster: Roster) -> list[Oddity]:
 
 def _enrolled(roster: Roster, role: str) -> pd.DataFrame:
     enrollments = roster.frames["enrollment"]
-    return enrollments.loc[(enrollments["role"] == role).fillna(False)]
+    mine = (enrollments["role"] == role).fillna(False)
+    return enrollments.loc[mine, ["class_id", "person_id"]]
 
 
 def _without(roster: Roster, enrollment_type: str, known: pd.Series[str]) -> pd.Series[str]:

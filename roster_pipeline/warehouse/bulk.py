@@ -38,6 +38,9 @@ from roster_pipeline.roster import EnrollmentType, Kind
 BATCH_ROWS = 50_000
 ROWS_TOGETHER = 400
 """How many rows one statement inserts into SQLite, which takes 32,766 parameters."""
+ROWS_AT_HAND = 2_000
+"""How many rows are Python objects at a time, on their way into SQLite or out of it: as many as the
+processor's cache holds, or it takes twice the time."""
 
 ARROW_TYPES: dict[Kind, pa.DataType] = {
     "text": pa.string(),
@@ -93,20 +96,15 @@ def load(
     same = [cursor.execute("SELECT quote(?)", (v,)).fetchone()[0] for v in stored.values()]
     row = f"({', '.join([*'?' * len(said), *same])})"
     insert = f"INSERT INTO {target} ({columns}) VALUES "
-    together = insert + ", ".join([row] * ROWS_TOGETHER)
-    for batch in rows.select(said).to_batches(max_chunksize=BATCH_ROWS):
+    for batch in rows.select(said).to_batches(max_chunksize=ROWS_AT_HAND):
         lists = [
             (pc.cast(c, pa.string()) if pa.types.is_date(c.type) else c).to_pylist()
             for c in batch.columns
         ]
         values = list(chain.from_iterable(zip(*lists, strict=True)))
-        step = ROWS_TOGETHER * len(said)
-        whole = len(values) // step * step
-        for start in range(0, whole, step):
-            cursor.execute(together, values[start : start + step])
-        rest = batch.slice(whole // len(said)).num_rows
-        if rest:
-            cursor.execute(insert + ", ".join([row] * rest), values[whole:])
+        for start in range(0, len(values), ROWS_TOGETHER * len(said)):
+            some = values[start : start + ROWS_TOGETHER * len(said)]
+            cursor.execute(insert + ", ".join([row] * (len(some) // len(said))), some)
 
 
 @contextmanager
@@ -160,7 +158,7 @@ def fetch(
         ).combine_chunks()
     cursor.execute(str(compiled), tuple(compiled.params[p] for p in compiled.positiontup or ()))
     batches = []
-    while rows := cursor.fetchmany(BATCH_ROWS):
+    while rows := cursor.fetchmany(ROWS_AT_HAND):
         columns = [
             _from_sqlite(values, kind)
             for values, kind in zip(zip(*rows, strict=True), types.values(), strict=True)
