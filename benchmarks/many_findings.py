@@ -24,7 +24,7 @@ from roster_pipeline.settings import load_settings
 from roster_pipeline.stages.attributes import map_attributes
 from roster_pipeline.stages.data_requirements import load_suites, require_data
 from roster_pipeline.stages.parse import parse
-from roster_pipeline.warehouse import ledger
+from roster_pipeline.warehouse import ledger, results
 from roster_pipeline.warehouse.database import open_warehouse, reading
 
 
@@ -48,10 +48,10 @@ def main() -> None:
         engine = open_warehouse(f"sqlite:///{folder}/warehouse.db")
         number = ledger.start_import(engine, "bench", "sftp", None, False, "", datetime.now(UTC))
         with engine.begin() as conn:
-            ledger.record_findings(conn, number, findings)
+            results.record_findings(conn, number, findings)
         kept = time.perf_counter()
         with reading(engine) as conn:
-            text = spreadsheet_csv(ledger.findings(conn, number))
+            text = spreadsheet_csv(results.findings(conn, number))
         written = time.perf_counter()
     print(f"{len(findings):,} findings, {len(text) / 1e6:.0f} MB as CSV")
     print(f"told by the stage       {told - started:5.1f} s")

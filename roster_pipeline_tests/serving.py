@@ -60,7 +60,7 @@ def serving(home: Path, *options: str) -> Iterator[Served]:
     log = home.with_name(f"{home.name}-ui.log")
     with log.open("w") as stream:
         command = [*ROSTER, "ui", "--port", "0", *options]
-        process = subprocess.Popen(command, env=env, stderr=stream)
+        process = subprocess.Popen(command, env=env, stdout=stream, stderr=stream)
     started: set[int] = set()
     try:
         wait_for(lambda: "Dagster UI: " in log.read_text(), process, log)

@@ -317,6 +317,11 @@ def _print(told: dict[str, Any]) -> None:
             f"\nNobody can log in yet: roster landing account {told['district']} --generate, or "
             "--public-key FILE."
         )
+    else:
+        typer.echo(
+            "\nNext: `roster landing serve`, which must run whenever the district uploads;\n"
+            f"then `roster landing test {told['district']}` tries the login."
+        )
     if is_loopback(told["host"]):
         typer.echo(
             "\nOnly this machine can reach the server; ROSTER_LANDING_HOST=0.0.0.0 opens it to all."

@@ -33,7 +33,7 @@ def run_demo(settings: Settings, students: int, format: Format = Format.table) -
     from roster_pipeline.oneroster.writer import write_package
     from roster_pipeline.reports.summary import import_summary
     from roster_pipeline.sample import DEMO_FAULTS, make_district, plant_faults
-    from roster_pipeline.warehouse import ledger
+    from roster_pipeline.warehouse import results
     from roster_pipeline.warehouse.database import open_warehouse, reading
 
     prepare_home(settings)
@@ -57,7 +57,7 @@ def run_demo(settings: Settings, students: int, format: Format = Format.table) -
         fail(str(error))
     with reading(open_warehouse(settings.warehouse_url)) as conn:
         summary = import_summary(conn, import_id)
-        found = ledger.findings(conn, import_id)
+        found = results.findings(conn, import_id)
     rows = [_compared(fault, found) for fault in delivery.planted]
     columns = ["planted", "rows", "found", "found elsewhere"]
     if format is Format.json:

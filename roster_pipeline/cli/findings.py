@@ -62,12 +62,12 @@ def findings(
     ] = FindingsFormat.table,
 ) -> None:
     """What an import found: file, row, id, what is wrong, and how to mend it."""
-    from roster_pipeline.warehouse import ledger
+    from roster_pipeline.warehouse import results
     from roster_pipeline.warehouse.database import reading
 
     with reading(open_or_fail()) as conn:
         import_or_fail(conn, import_id)
-        found = ledger.findings(
+        found = results.findings(
             conn,
             import_id,
             enrollment_type=type,

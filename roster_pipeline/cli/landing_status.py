@@ -53,7 +53,7 @@ def status(
             zone.server,
             ", ".join(zone.delivery),
             f"{zone.since:%Y-%m-%d %H:%M} UTC" if zone.since else None,
-            f"{zone.state}: {zone.why}" if zone.why else zone.state,
+            _state(zone),
             f"{zone.last_import.id} {zone.last_import.status}" if zone.last_import else None,
         ]
         for zone in zones
@@ -62,6 +62,13 @@ def status(
     for zone in zones:
         for name, right in sorted(zone.near.items()):
             out.print(f"{zone.district_id}: {name} is not taken; it must be named {right}.")
+
+
+def _state(zone: LandingStatus) -> str:
+    """«taken by import 4 (held)», «waiting: quiet for 20 s of 60 s»."""
+    if zone.taken_by:
+        return f"taken by import {zone.taken_by.id} ({zone.taken_by.status.replace('_', ' ')})"
+    return f"{zone.state}: {zone.why}" if zone.why else zone.state
 
 
 def _zone_as_json(zone: LandingStatus) -> dict[str, object]:
@@ -81,6 +88,7 @@ def _zone_as_json(zone: LandingStatus) -> dict[str, object]:
         ],
         "since": zone.since,
         "state": zone.state,
+        "taken_by": zone.taken_by.id if zone.taken_by else None,
         "why": zone.why or None,
         "near_misses": zone.near,
         "last_import": last.id if last else None,

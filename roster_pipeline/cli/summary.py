@@ -166,9 +166,8 @@ def _print_hold(imported: Import, hold: HoldEntry) -> None:
         out.print("It would be merged without waiting.")
     out.print("Nothing was merged; the warehouse is as it was.")
     if imported.status == "held":
-        out.print(
-            f"Decide: roster approve {imported.id} --reason …, or roster reject {imported.id}"
-        )
+        out.print(f"Decide: roster approve {imported.id} --reason TEXT")
+        out.print(f"    or: roster reject {imported.id} --reason TEXT")
 
 
 def _word(value: object) -> str:

@@ -210,7 +210,7 @@ def _daemon(instance: DagsterInstance, workspace: Path) -> Iterator[subprocess.P
 
     command = [sys.executable, "-m", "dagster._daemon", "run", "--workspace", str(workspace)]
     # The very instance of the UI: a .env file in this folder may name another DAGSTER_HOME.
-    command += ["--instance-ref", serialize_value(instance.get_ref()), "--log-level", "warning"]
+    command += ["--instance-ref", serialize_value(instance.get_ref()), "--log-level", "error"]
     # In our process group: when the terminal closes, it ends too.
     process = subprocess.Popen(command)
     try:

@@ -10,7 +10,7 @@ from typing import Literal
 
 import dagster as dg
 from pydantic import Field
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from roster_pipeline.defs import checks
 from roster_pipeline.defs.io import Snapshot, StagedRoster
@@ -40,9 +40,11 @@ from roster_pipeline.oneroster.effective import (
     next_sources,
     roles_are_outdated,
 )
+from roster_pipeline.oneroster.manifest import Mode
+from roster_pipeline.oneroster.package import Package
 from roster_pipeline.settings import Settings, acting_user
 from roster_pipeline.stages.parse import parse
-from roster_pipeline.warehouse import holds, ledger
+from roster_pipeline.warehouse import holds, ledger, results
 from roster_pipeline.warehouse.database import reading
 
 
@@ -116,14 +118,21 @@ def _check_config(config: ImportConfig, job: str) -> None:
         raise dg.Failure("Set either `files` or `from_import`, not both.", allow_retries=False)
 
 
-def _earlier(engine: Engine, district_id: str, config: ImportConfig) -> ledger.Import | None:
+def _earlier(
+    engine: Engine, archive: Store, district_id: str, config: ImportConfig
+) -> ledger.Import | None:
     """The import that is resumed, or whose delivery is taken again. Raises Failure when there is
-    none of that number, or it is another district's."""
+    none of that number, it is another district's, or its delivery is not in the archive."""
     number = config.from_import if config.resume is None else config.resume
     if number is None:
         return None
     with reading(engine) as conn:
-        return import_of(conn, number, district_id)
+        earlier = import_of(conn, number, district_id)
+    try:
+        intake.archived_at(archive, earlier)
+    except intake.NotArchived as error:
+        raise dg.Failure(str(error), allow_retries=False) from error
+    return earlier
 
 
 def _app(earlier: ledger.Import | None, config: ImportConfig) -> str:
@@ -184,6 +193,86 @@ def _begin(
     return ledger.resume_import(engine, config.resume, run_id, identity, now)
 
 
+def _take_in(
+    settings: Settings,
+    engine: Engine,
+    archive: Store,
+    district: DistrictSettings,
+    imported: ledger.Import,
+    earlier: ledger.Import | None,
+    config: ImportConfig,
+) -> intake.Delivery:
+    """Copy what is to be imported into the archive, and book what it is and what was found on the
+    way. Raises DeliveryRefused, or Failure when the landing zone cannot be read."""
+    district_id = imported.district_id
+    if config.content:
+        # Whatever becomes of it, it is not asked for again.
+        with engine.begin() as conn:
+            record_taken(conn, district_id, config.content, imported.id, datetime.now(UTC))
+    from_zone = earlier is None and not config.files
+    landed = intake.Landed([Path(f).absolute() for f in config.files], ())
+    if from_zone:
+        landed = _landed(settings, district_id, district, config.content)
+    with engine.begin() as conn:
+        results.record_findings(conn, imported.id, findings_frame(landed.findings))
+    if earlier is None:
+        delivery = intake.archive_delivery(archive, district_id, landed.paths)
+    else:
+        delivery = intake.archive_again(archive, earlier)
+    forget_fetched(settings, landed)
+    with engine.begin() as conn:
+        ledger.record_delivery(conn, imported.id, delivery.path)
+        if from_zone and not config.content and not config.preview:
+            record_taken(conn, district_id, delivery.name, imported.id, datetime.now(UTC))
+    return delivery
+
+
+def _open(
+    archive: Store,
+    delivery: intake.Delivery,
+    district: DistrictSettings,
+    imported: ledger.Import,
+    last: ledger.Import | None,
+) -> tuple[Package, dict[str, Mode]]:
+    """The delivery, opened, and the mode of each file. Raises DeliveryRefused, as when a file is
+    missing that it must have, and puts it aside."""
+    with kept_aside(archive, imported.district_id, delivery):
+        package = intake.open_delivery(archive, delivery)
+        missing = missing_files(
+            package,
+            district.required_files,
+            first=last is None or last.effective_hash is None,
+            every_time=imported.app == "csv_upload",
+            manifest_first=imported.app == "sftp",
+        )
+        if missing:
+            raise DeliveryRefused(missing)
+        return package, delivered_modes(package, open_manifest(package))
+
+
+def _book_another(engine: Engine, import_id: int) -> str:
+    """Book that something else lies in the landing zone than was seen there, and say so."""
+    message = "Something else lies in the landing zone by now; it is taken when it is whole."
+    with engine.begin() as conn:
+        ledger.finish_import(conn, import_id, "superseded", datetime.now(UTC), message)
+    return message
+
+
+def _book_repeat(
+    conn: Connection, import_id: int, last: ledger.Import, effective: str, identity: str
+) -> str | None:
+    """Book an import as unchanged and say so, when its files and settings are those of the last
+    one and nothing of that still waits; None when it has to go on."""
+    if (last.effective_hash, last.settings_hash) != (effective, identity):
+        return None
+    if holds.deletions_wait(conn, ledger.stands_on(conn, last).id):
+        return None
+    results.repeat_books(conn, import_id, last)
+    message = f"The same files and settings as import {last.id}."
+    ledger.finish_import(conn, import_id, "unchanged", datetime.now(UTC), message)
+    return message
+
+
 @stage_asset(
     Snapshot,
     "landing_snapshot",
@@ -201,89 +290,45 @@ def landing_snapshot(
     warehouse: WarehouseResource,
 ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
     """Takes the delivery in; ends the import as `unchanged` when nothing is new in it."""
-    settings = house.settings()
+    settings, engine = house.settings(), warehouse.engine
+    archive = store_at(settings.archive_url)
     district_id = checked_district(context.partition_key)
     _check_config(config, context.run.job_name)
-    earlier = _earlier(warehouse.engine, district_id, config)
+    earlier = _earlier(engine, archive, district_id, config)
     app = _app(earlier, config)
     _check_active(house.district(district_id), app)
-    chosen = house.district(district_id).for_app(app)
-    identity = settings_hash(chosen, house.suites(), datetime.now(chosen.zone).date())
-    paths = [Path(f).absolute() for f in config.files]
-    archive = store_at(settings.archive_url)
-    if earlier is not None:
-        try:
-            intake.archived_at(archive, earlier)
-        except intake.NotArchived as error:
-            raise dg.Failure(str(error), allow_retries=False) from error
+    district = house.district(district_id).for_app(app)
+    identity = settings_hash(district, house.suites(), datetime.now(district.zone).date())
     run_id = context.run.run_id
-    imported = _begin(warehouse.engine, district_id, app, config, run_id, identity)
-    import_id = imported.id
-    context.instance.add_run_tags(run_id, {IMPORT_TAG: str(import_id)})
-    with booked(context, warehouse, import_id):
-        if config.content:
-            # Whatever becomes of it, it is not asked for again.
-            with warehouse.engine.begin() as conn:
-                record_taken(conn, district_id, config.content, import_id, datetime.now(UTC))
-        from_zone = earlier is None and not paths
-        landed = intake.Landed(paths, ())
-        if from_zone:
-            landed = _landed(settings, district_id, chosen, config.content)
-        with reading(warehouse.engine) as conn:
-            last = ledger.last_accepted(conn, district_id)
-        with warehouse.engine.begin() as conn:
-            ledger.record_findings(conn, import_id, findings_frame(landed.findings))
-        if earlier is None:
-            delivery = intake.archive_delivery(archive, district_id, landed.paths)
-        else:
-            delivery = intake.archive_again(archive, earlier)
-        forget_fetched(settings, landed)
-        with warehouse.engine.begin() as conn:
-            ledger.record_delivery(conn, import_id, delivery.path)
-            if from_zone and not config.content and not config.preview:
-                record_taken(conn, district_id, delivery.name, import_id, datetime.now(UTC))
+    imported = _begin(engine, district_id, app, config, run_id, identity)
+    context.instance.add_run_tags(run_id, {IMPORT_TAG: str(imported.id)})
+    accepted = checks.evaluate_delivery(findings_frame(), imported.id)
+    with booked(context, warehouse, imported.id):
+        delivery = _take_in(settings, engine, archive, district, imported, earlier, config)
         if not is_what_was_seen(delivery.name, config.content):
-            message = (
-                "Something else lies in the landing zone by now; it is taken when it is whole."
-            )
-            with warehouse.engine.begin() as conn:
-                ledger.finish_import(conn, import_id, "superseded", datetime.now(UTC), message)
-            context.log.info(message)
-            yield checks.evaluate_delivery(findings_frame(), import_id)
+            context.log.info(_book_another(engine, imported.id))
+            yield accepted
             return
-        with kept_aside(archive, district_id, delivery):
-            package = intake.open_delivery(archive, delivery)
-            missing = missing_files(
-                package,
-                chosen.required_files,
-                first=last is None or last.effective_hash is None,
-                every_time=imported.app == "csv_upload",
-                manifest_first=imported.app == "sftp",
-            )
-            if missing:
-                raise DeliveryRefused(missing)
-            modes = delivered_modes(package, open_manifest(package))
+        with reading(engine) as conn:
+            last = ledger.last_accepted(conn, district_id)
+        package, modes = _open(archive, delivery, district, imported, last)
         hashes = intake.file_hashes(package)
         base_hash = last.effective_hash if last else None
         base = load_sources(archive, district_id, base_hash)
         outdated = roles_are_outdated(package)
         sources = next_sources(base, hashes, modes, roles_outdated=outdated)
         effective = effective_hash(sources)
-        with warehouse.engine.begin() as conn:
-            same = last is not None and (base_hash, last.settings_hash) == (effective, identity)
-            stands = ledger.stands_on(conn, last) if last is not None else None
-            done = stands is not None and same and not holds.deletions_wait(conn, stands.id)
-            if last is not None and done and not config.force:
-                ledger.repeat_books(conn, import_id, last)
-                message = f"The same files and settings as import {last.id}."
-                ledger.finish_import(conn, import_id, "unchanged", datetime.now(UTC), message)
-                context.log.info(message)
-                yield checks.evaluate_delivery(findings_frame(), import_id)
+        if last is not None and not config.force:
+            with engine.begin() as conn:
+                unchanged = _book_repeat(conn, imported.id, last, effective, identity)
+            if unchanged:
+                context.log.info(unchanged)
+                yield accepted
                 return
         yield dg.MaterializeResult(
-            value=Snapshot(import_id, delivery, base_hash, sources),
+            value=Snapshot(imported.id, delivery, base_hash, sources, package),
             metadata={
-                **import_metadata(import_id),
+                **import_metadata(imported.id),
                 "app": imported.app,
                 "bytes": delivery.size,
                 "files": dg.MetadataValue.md(
@@ -291,9 +336,9 @@ def landing_snapshot(
                 ),
                 "archived in": dg.MetadataValue.path(archive.address(delivery.path)),
                 "effective_hash": effective,
-                **report_metadata(settings.reports, district_id, import_id),
+                **report_metadata(settings.reports, district_id, imported.id),
             },
-            check_results=[checks.evaluate_delivery(findings_frame(), import_id)],
+            check_results=[accepted],
         )
 
 
@@ -317,7 +362,8 @@ def parsed_roster(
         district_id = checked_district(context.partition_key)
         started = time.perf_counter()
         with kept_aside(archive, district_id, snapshot.delivery):
-            delivery = read_delivery(intake.open_delivery(archive, snapshot.delivery))
+            package = snapshot.package or intake.open_delivery(archive, snapshot.delivery)
+            delivery = read_delivery(package)
             base = load_base(archive, district_id, snapshot.base_hash)
             effective = apply_delivery(delivery, base)
         parsed = parse(effective, house.district(district_id).for_app(imported.app))

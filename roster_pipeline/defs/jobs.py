@@ -12,7 +12,7 @@ from roster_pipeline.defs.stage_assets import GROUP, import_metadata, outcome_me
 from roster_pipeline.landing.retention import purge
 from roster_pipeline.roster import ENROLLMENT_TYPES
 from roster_pipeline.settings import acting_user, load_keep_days
-from roster_pipeline.warehouse import holds, ledger
+from roster_pipeline.warehouse import holds, ledger, results
 from roster_pipeline.warehouse.database import opened, reading
 from roster_pipeline.warehouse.history import CannotUndo, undo
 
@@ -127,7 +127,7 @@ def undo_op(
             ledger.finish_import(conn, import_id, "failed", datetime.now(UTC), why)
         raise
     with reading(warehouse.engine) as conn:
-        counts = ledger.counts(conn, import_id)
+        counts = results.counts(conn, import_id)
     for name, enrollment_type in ENROLLMENT_TYPES.items():
         metadata = {
             **import_metadata(import_id),

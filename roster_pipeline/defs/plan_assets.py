@@ -32,7 +32,7 @@ from roster_pipeline.stages.schools import (
     map_schools,
     tell_schools,
 )
-from roster_pipeline.warehouse import holds, ledger, queries
+from roster_pipeline.warehouse import holds, ledger, queries, results
 from roster_pipeline.warehouse.database import reading
 from roster_pipeline.warehouse.mappings import record_decisions, record_pending
 from roster_pipeline.warehouse.merge import merge
@@ -61,7 +61,7 @@ def school_mapped_roster(
         decisions = school_decisions(warehouse, house, district_id, imported, linked_roster.roster)
         with warehouse.engine.begin() as conn:
             told = tell_schools(received, decisions, known_schools(conn, district_id))
-            ledger.record_findings(conn, import_id, told)
+            results.record_findings(conn, import_id, told)
             pending = _wait_for_schools(conn, imported, received, decisions)
     check = checks.evaluate_schools(pending, told, district_id)
     if len(pending):
@@ -128,8 +128,8 @@ def sync_plan(
         adds_up = checks.evaluate_counts(roster.received(), review.plan.counts)
         within = checks.evaluate_hold(review, import_id)
         with warehouse.engine.begin() as conn:
-            ledger.record_counts(conn, import_id, review.plan.counts)
-            ledger.record_changes(conn, import_id, changes)
+            results.record_counts(conn, import_id, review.plan.counts)
+            results.record_changes(conn, import_id, changes)
             _close_without_merge(conn, import_id, review, adds_up)
             files = ledger.files(conn, import_id)
     metadata = {

@@ -8,10 +8,12 @@ from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime
 
 import dagster as dg
+from sqlalchemy import Connection
 from sqlalchemy.exc import OperationalError
 
 from roster_pipeline.defs.jobs import IMPORT_ROSTER
 from roster_pipeline.defs.landing import (
+    Found,
     districts_in_flight,
     import_request,
     in_short,
@@ -25,6 +27,7 @@ from roster_pipeline.defs.landing import (
 from roster_pipeline.defs.partitions import DISTRICTS
 from roster_pipeline.defs.resources import HouseResource
 from roster_pipeline.districts.files import district_ids
+from roster_pipeline.districts.settings import DistrictSettings
 from roster_pipeline.landing.concerns import concerns
 from roster_pipeline.landing.news import may_be_new, read_books, run_key
 from roster_pipeline.landing.survey import Survey
@@ -82,33 +85,9 @@ def landing_zone_sensor(
             known = read_zones(conn)
         seen = look_around(settings, districts, known, order, time_left)
         now = datetime.now(UTC)
-        told = [
-            (district_id, districts[district_id], concern)
-            for district_id, zone in seen.zones.items()
-            for concern in concerns(
-                zone,
-                known.get(district_id),
-                seen.arrivals.get(district_id),
-                districts[district_id],
-                now,
-            )
-        ]
-        requests = []
         with reading(engine) as conn:
-            told = untold(conn, told)
-            new = [
-                seen.zones[district_id]
-                for district_id, arrival in seen.arrivals.items()
-                if (sftp := districts[district_id].apps.sftp)
-                and "on_arrival" in sftp.trigger
-                and district_id not in in_flight
-                and may_be_new(seen.zones[district_id], arrival)
-            ]
-            books = read_books(conn, new)
-        for zone in new:
-            arrival = seen.arrivals[zone.district_id]
-            if key := run_key(zone, arrival, books[zone.district_id]):
-                requests.append(import_request(zone.district_id, key, arrival.key, "on_arrival"))
+            told = untold(conn, _concerns(seen, known, districts, now))
+            requests = _requests(conn, seen, districts, in_flight)
         if seen.changed or told:
             try:
                 with engine.begin() as conn:
@@ -137,6 +116,51 @@ def landing_zone_sensor(
         cursor=seen.stopped_at or "",
         dynamic_partitions_requests=changes,
     )
+
+
+def _concerns(
+    seen: Survey,
+    known: Mapping[str, Zone],
+    districts: Mapping[str, DistrictSettings],
+    now: datetime,
+) -> list[Found]:
+    """What is to be told of each landing zone."""
+    return [
+        (district_id, districts[district_id], concern)
+        for district_id, zone in seen.zones.items()
+        for concern in concerns(
+            zone,
+            known.get(district_id),
+            seen.arrivals.get(district_id),
+            districts[district_id],
+            now,
+        )
+    ]
+
+
+def _requests(
+    conn: Connection,
+    seen: Survey,
+    districts: Mapping[str, DistrictSettings],
+    in_flight: Collection[str],
+) -> list[dg.RunRequest]:
+    """A run for each delivery that is new, of districts that have no other one and import on
+    arrival."""
+    new = [
+        seen.zones[district_id]
+        for district_id, arrival in seen.arrivals.items()
+        if (sftp := districts[district_id].apps.sftp)
+        and "on_arrival" in sftp.trigger
+        and district_id not in in_flight
+        and may_be_new(seen.zones[district_id], arrival)
+    ]
+    books = read_books(conn, new)
+    requests = []
+    for zone in new:
+        arrival = seen.arrivals[zone.district_id]
+        if key := run_key(zone, arrival, books[zone.district_id]):
+            requests.append(import_request(zone.district_id, key, arrival.key, "on_arrival"))
+    return requests
 
 
 def _refused(seen: Survey, known: Mapping[str, Zone]) -> dict[str, str]:

@@ -24,7 +24,7 @@ from roster_pipeline.landing.store import StoreError
 from roster_pipeline.reports.html import report_path
 from roster_pipeline.roster import RECEIVED_OUTCOMES, REJECTED_OUTCOMES, Roster
 from roster_pipeline.stages.schools import decide_schools
-from roster_pipeline.warehouse import ledger
+from roster_pipeline.warehouse import ledger, results
 from roster_pipeline.warehouse.database import reading
 from roster_pipeline.warehouse.mappings import read_mappings
 from roster_pipeline.warehouse.state import known_schools
@@ -91,7 +91,7 @@ def _refuse(
 ) -> None:
     told = findings_frame(refusal.findings)
     with warehouse.engine.begin() as conn:
-        ledger.record_findings(conn, import_id, told)
+        results.record_findings(conn, import_id, told)
         ledger.finish_import(conn, import_id, "refused", datetime.now(UTC), str(refusal))
     context.instance.add_run_tags(context.run.run_id, {REFUSED_TAG: "true"})
     remedies = "\n".join(f"{f.message} {f.how_to_fix}" for f in refusal.findings)
@@ -131,7 +131,7 @@ def report_stage(
 ) -> dg.MaterializeResult:
     """Record what the stage found, and report it."""
     with warehouse.engine.begin() as conn:
-        ledger.record_findings(conn, import_id, outcome.findings)
+        results.record_findings(conn, import_id, outcome.findings)
     records = {name: len(frame) for name, frame in outcome.roster.frames.items()}
     ended = outcome.roster.ended["outcome"].value_counts()
     total = sum(records.values())

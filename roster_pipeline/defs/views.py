@@ -35,7 +35,7 @@ from roster_pipeline.reports.summary import as_records
 from roster_pipeline.roster import ENROLLMENT_TYPES
 from roster_pipeline.settings import Settings
 from roster_pipeline.stages.hold import nouns
-from roster_pipeline.warehouse import ledger, queries
+from roster_pipeline.warehouse import ledger, queries, results
 from roster_pipeline.warehouse.database import reading
 
 SHOWN_RULES = 50
@@ -78,7 +78,7 @@ def renew_views(
             return
         newest = ledger.newest_ended(conn, district_id)
         qualities = {i.id: import_quality(conn, i.id) for i in (*ended, newest) if i is not None}
-        fatal = {i.id: ledger.findings(conn, i.id, severity="fatal") for i in ended}
+        fatal = {i.id: results.findings(conn, i.id, severity="fatal") for i in ended}
         views = {}
         if newest is not None:
             views["data_quality"] = quality_metadata(settings.reports, qualities[newest.id])

@@ -26,9 +26,9 @@ class LandingStatus:
 
     server: `hosted`, or where a server of the district's own is. files: what lies there; delivery:
     which of them would be imported. since: when one of these last changed. state: `trouble` when
-    it cannot be looked at, `imported` when what lies there has been taken by an import, whatever
-    became of it; `ready` when that is still to come; else `empty` or `waiting`. why: for what, or
-    what the trouble is. near: of files that are not taken, the name they should have.
+    it cannot be looked at, `taken` when what lies there has been taken by an import (taken_by),
+    whatever became of it; `ready` when that is still to come; else `empty` or `waiting`. why: for
+    what, or what the trouble is. near: of files that are not taken, the name they should have.
     """
 
     district_id: str
@@ -37,7 +37,8 @@ class LandingStatus:
     files: tuple[WatchedFile, ...]
     delivery: tuple[str, ...]
     since: datetime | None
-    state: Literal["empty", "waiting", "ready", "imported", "trouble"]
+    state: Literal["empty", "waiting", "ready", "taken", "trouble"]
+    taken_by: Import | None
     why: str
     near: Mapping[str, str]
     last_import: Import | None
@@ -77,7 +78,9 @@ def _status(
             zone = zone.troubled("unreachable", says, now)
     at = (zone.looked_at or now).timestamp()
     arrival = decide(zone.files, at, zone.content, our_clock=server is None)
-    taken = arrival.key is not None and arrival.key == zone.taken
+    taken_by = None
+    if zone.taken_import_id and not zone.trouble and arrival.key == zone.taken:
+        taken_by = ledger.get_import(conn, zone.taken_import_id)
     state = "waiting" if arrival.state == "settled" else arrival.state
     why = arrival.why
     if zone.trouble:
@@ -92,7 +95,8 @@ def _status(
         files=zone.files,
         delivery=arrival.files,
         since=None if arrival.since is None else datetime.fromtimestamp(arrival.since, UTC),
-        state="trouble" if zone.trouble else "imported" if taken else state,
+        state="trouble" if zone.trouble else "taken" if taken_by else state,
+        taken_by=taken_by,
         why=why,
         near=arrival.near,
         last_import=next(iter(ledger.imports(conn, district_id, 1)), None),

@@ -107,22 +107,13 @@ def survey(
         zones[district_id] = _look(settings.landing / district_id, zones[district_id], now)
         looked.append(district_id)
     settled = [
-        d
+        zones[d]
         for d in looked
         if zones[d].trouble is None and _arrival(zones[d], our_clock=True).state == "settled"
     ]
-    stopped_at = next(iter(hosted[len(looked) :]), None)
-    has_time = time_left() >= WHOLE_S
-    for district_id in settled:
-        zone = zones[district_id]
-        try:
-            zones[district_id] = _read(settings.landing / district_id, zone, time_left)
-        except _OutOfTimeError:
-            if district_id != settled[0] or not has_time:
-                stopped_at = district_id
-                break
-            # It had all the time there is; the import reads it anyway.
-            zones[district_id] = zone.read(Content(unread_key(zone.files)))
+    read, stopped_at = _read_in_turn(settings.landing, settled, time_left)
+    zones |= read
+    stopped_at = stopped_at or next(iter(hosted[len(looked) :]), None)
     for district_id, zone in remotes.collect(min(FOREIGN_PATIENCE_S, time_left())).items():
         if district_id in servers:
             zones[district_id] = zones[district_id].after(zone)
@@ -131,17 +122,15 @@ def survey(
         for d in [*servers, *looked]
         if zones[d].looked_at and zones[d].trouble is None
     }
-    changed = [
-        zone
-        for d, zone in zones.items()
-        if zone != known.get(d)
-        and (
-            d in servers
-            or d not in known
-            or replace(zone, looked_at=known[d].looked_at) != known[d]
-        )
-    ]
+    changed = [z for d, z in zones.items() if _is_another(z, known.get(d), hosted=d not in servers)]
     return Survey(zones, changed, arrivals, stopped_at)
+
+
+def _is_another(zone: Zone, before: Zone | None, *, hosted: bool) -> bool:
+    """Whether a zone must be saved: of a hosted one not for the time of the look alone."""
+    if before is not None and hosted:
+        before = replace(before, looked_at=zone.looked_at)
+    return zone != before
 
 
 def _look(folder: Path, zone: Zone, now: datetime) -> Zone:
@@ -159,6 +148,24 @@ def _arrival(zone: Zone, *, our_clock: bool) -> Arrival:
     """What the last look at a zone comes to."""
     assert zone.looked_at
     return decide(zone.files, zone.looked_at.timestamp(), zone.content, our_clock=our_clock)
+
+
+def _read_in_turn(
+    landing: Path, settled: Sequence[Zone], time_left: Callable[[], float]
+) -> tuple[dict[str, Zone], str | None]:
+    """The zones whose deliveries there was time to read, by district, and the first district for
+    which there was none."""
+    read: dict[str, Zone] = {}
+    has_time = time_left() >= WHOLE_S
+    for zone in settled:
+        try:
+            read[zone.district_id] = _read(landing / zone.district_id, zone, time_left)
+        except _OutOfTimeError:
+            if zone is not settled[0] or not has_time:
+                return read, zone.district_id
+            # It had all the time there is; the import reads it anyway.
+            read[zone.district_id] = zone.read(Content(unread_key(zone.files)))
+    return read, None
 
 
 def _read(folder: Path, zone: Zone, time_left: Callable[[], float]) -> Zone:

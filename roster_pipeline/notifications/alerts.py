@@ -28,7 +28,7 @@ from roster_pipeline.notifications.letters import (
     write,
 )
 from roster_pipeline.notifications.outbox import Kind, post, posted_before
-from roster_pipeline.warehouse import ledger
+from roster_pipeline.warehouse import ledger, results
 from roster_pipeline.warehouse.database import reading
 from roster_pipeline.warehouse.holds import HoldEntry, last_hold
 from roster_pipeline.warehouse.ledger import Import
@@ -284,7 +284,7 @@ def _tell_schools(_: Connection, imported: Import) -> Told:
 
 
 def _tell_refused(conn: Connection, imported: Import) -> Told:
-    fatal = ledger.findings(conn, imported.id, severity="fatal")
+    fatal = results.findings(conn, imported.id, severity="fatal")
     sentences = [
         f"{message} {remedy}"
         for message, remedy in zip(fatal["message"], fatal["how_to_fix"], strict=True)
@@ -336,7 +336,7 @@ def _tell_tried_again(_: Connection, imported: Import) -> Told:
 
 def _left_out(conn: Connection, import_id: int) -> list[str]:
     """What was left out by which rule, most first."""
-    kinds = ledger.finding_counts(conn, import_id)
+    kinds = results.finding_counts(conn, import_id)
     skipped = kinds.loc[is_left_out(kinds)]
     lines = [
         rule_in_words(code, name if isinstance(name, str) else None, int(number))

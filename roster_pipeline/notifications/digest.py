@@ -30,7 +30,7 @@ from roster_pipeline.notifications.letters import (
 )
 from roster_pipeline.notifications.outbox import last_digest, post
 from roster_pipeline.reports.causes import root_causes
-from roster_pipeline.warehouse import ledger
+from roster_pipeline.warehouse import ledger, results
 from roster_pipeline.warehouse.holds import last_hold
 from roster_pipeline.warehouse.ledger import Import
 from roster_pipeline.warehouse.tables import imports
@@ -289,11 +289,11 @@ def _found(
     if imported is None:
         return [], 0, []
     keys = ["code", "severity", "enrollment_type"]
-    counted = ledger.finding_counts(conn, imported.id)
+    counted = results.finding_counts(conn, imported.id)
     if before is None or before == imported:
         rules = counted.assign(new=0, gone=0)
     else:
-        changed = ledger.new_and_gone(conn, imported.id, before.id)
+        changed = results.new_and_gone(conn, imported.id, before.id)
         rules = counted.merge(changed, on=keys, how="outer")
     skipped = rules.loc[is_left_out(rules)].sort_values(
         ["findings", "gone"], ascending=False, na_position="last", kind="stable"
@@ -307,7 +307,7 @@ def _found(
         for line in skipped.to_dict("records")
     ]
     reported = counted.loc[~is_left_out(counted), "findings"].sum()
-    causes = root_causes(ledger.findings(conn, imported.id, severity="skipped"))
+    causes = root_causes(results.findings(conn, imported.id, severity="skipped"))
     return left_out, int(reported), [cause.in_words() for cause in causes[:SHOWN_CAUSES]]
 
 

@@ -21,6 +21,8 @@ _ORDER = (
     *("organization", "school", "academic_session", "course"),
     *("person", "student", "teacher", "admin", "contact", "user", "class", "enrollment"),
 )
+_EACH_ALONE = ("organization", "school")
+"""Two of these have nothing to do with one another, whatever fell with each."""
 _FILES = {
     "organization": "orgs.csv",
     "school": "orgs.csv",
@@ -33,7 +35,8 @@ _FILES = {
 
 @dataclass(frozen=True)
 class Cause:
-    """Records that are faulty or missing in one way, and what fell with them.
+    """Records that are faulty or missing in one way, and what fell with them; an organisation
+    always alone.
 
     code: what is wrong with the roots; `missing` where no row of the file is theirs. roots: their
     source ids. consequences: how many records of each type fell for them, and are well once they
@@ -90,11 +93,15 @@ def root_causes(findings: pd.DataFrame) -> list[Cause]:
     named = pd.DataFrame({"root": fallen["cause"].unique()})
     roots = roots.merge(named, on="root", how="outer").fillna({"code": "missing"})
     roots[["type", "id"]] = roots["root"].str.split("/", n=1, expand=True)
-    fallen = fallen.merge(roots, left_on="cause", right_on="root", suffixes=("", "_root"))
-    causes = []
-    for (kind, code), mine in roots.groupby(["type", "code"], sort=False):
-        for_them = (fallen["type"] == kind) & (fallen["code_root"] == code)
-        counts = fallen.loc[for_them, "enrollment_type"].value_counts(sort=False)
-        consequences = {str(name): int(number) for name, number in counts.items()}
-        causes.append(Cause(str(kind), str(code), tuple(mine["id"]), consequences))
+    alone = roots["id"].where(roots["type"].isin(_EACH_ALONE), "")
+    roots["number"] = roots.groupby(["type", "code", alone], sort=False).ngroup()
+    fallen = fallen.merge(roots[["root", "number"]], left_on="cause", right_on="root")
+    fell = fallen.groupby(["number", "enrollment_type"], sort=False).size().reset_index()
+    consequences: dict[Any, dict[str, int]] = {}
+    for number, kind, records in fell.itertuples(index=False, name=None):
+        consequences.setdefault(number, {})[kind] = records
+    causes = [
+        Cause(str(kind), str(code), tuple(mine["id"]), consequences.get(number, {}))
+        for (number, kind, code), mine in roots.groupby(["number", "type", "code"], sort=False)
+    ]
     return sorted(causes, key=lambda c: (_ORDER.index(c.enrollment_type), -c.weight, -len(c.roots)))

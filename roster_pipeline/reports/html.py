@@ -11,6 +11,7 @@ settings ask for it.
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -32,11 +33,11 @@ from roster_pipeline.reports.charts import bar_chart
 from roster_pipeline.reports.outcomes import first_records
 from roster_pipeline.reports.quality import Quality
 from roster_pipeline.reports.schools import schools_of
-from roster_pipeline.reports.statuses import STATUS_WORDS
+from roster_pipeline.reports.statuses import STATUS_WORDS, WHAT_TO_DO
 from roster_pipeline.reports.summary import ImportSummary, as_records, import_summary
 from roster_pipeline.roster import PERSONS, REJECTED_OUTCOMES
 from roster_pipeline.stages.hold import nouns
-from roster_pipeline.warehouse import ledger, queries
+from roster_pipeline.warehouse import ledger, queries, results
 from roster_pipeline.warehouse.state import known_schools
 
 EACH = 25
@@ -151,9 +152,9 @@ def render_report(
     import_id = quality.imported.id
     summary = import_summary(conn, import_id)
     settings = _settings(districts, summary.imported)
-    found = ledger.first_findings(conn, import_id, EACH)
-    skipped = ledger.findings(conn, import_id, severity="skipped", columns=CAUSE_COLUMNS)
-    by_school = _schools(ledger.counts(conn, import_id))
+    found = results.first_findings(conn, import_id, EACH)
+    skipped = results.findings(conn, import_id, severity="skipped", columns=CAUSE_COLUMNS)
+    by_school = _schools(results.counts(conn, import_id))
     shown_schools = by_school.head(SHOWN_SCHOOLS)
     records = first_records(conn, reports, summary.imported, EACH, list(shown_schools.index))
     schools = dict(_pairs(known_schools(conn, summary.imported.district_id)))
@@ -170,6 +171,7 @@ def render_report(
         district=settings.name,
         imported=summary.imported,
         status=STATUS_WORDS[summary.imported.status],
+        what_to_do=_what_to_do(summary.imported),
         app=APPS.get(summary.imported.app, summary.imported.app),
         started=_moment(summary.imported.started_at, settings),
         took=_took(summary.imported),
@@ -212,6 +214,12 @@ def _template() -> jinja2.Template:
     environment.filters["number"] = "{:,}".format
     environment.filters["words"] = _words
     return environment.get_template("import.html")
+
+
+def _what_to_do(imported: ledger.Import) -> str:
+    """What is to be done about an import of its status, with its own number in the commands."""
+    text = re.sub(r"\bIMPORT\b", str(imported.id), WHAT_TO_DO[imported.status])
+    return re.sub(r"\bID\b", imported.district_id, text)
 
 
 def _settings(districts: Path, imported: ledger.Import) -> DistrictSettings:
@@ -295,7 +303,6 @@ def _causes(skipped: pd.DataFrame) -> list[dict[str, Any]]:
         {
             "weight": cause.weight,
             "in_words": cause.in_words(),
-            "title": "Not there" if cause.code == "missing" else CODES[cause.code].title,
             "ids": ", ".join(cause.roots[:SHOWN_IDS]),
             "more": len(cause.roots) - SHOWN_IDS,
         }

@@ -17,7 +17,7 @@ from sqlalchemy import Connection
 
 from roster_pipeline.roster import ENDED_COLUMNS, REJECTED_OUTCOMES, TEXT, ended_records
 from roster_pipeline.stages.plan import SyncPlan
-from roster_pipeline.warehouse import ledger
+from roster_pipeline.warehouse import ledger, results
 
 
 def save_outcomes(
@@ -54,7 +54,7 @@ def records_of(
     """The records behind an import's counts, narrowed as asked; columns ENDED_COLUMNS.
 
     One that ended as `unchanged` has none of its own: they are those of the import it repeats, as
-    `ledger.repeat_books` counts them. No rows when they are not kept, as of an undo.
+    `results.repeat_books` counts them. No rows when they are not kept, as of an undo.
     """
     repeats = imported.status == "unchanged"
     wanted = {
@@ -105,9 +105,9 @@ def _kept_with(conn: Connection, imported: ledger.Import) -> int:
 
 def _repeated(records: pd.DataFrame) -> pd.DataFrame:
     """Records of an import as one that repeats it has them."""
-    left = records.loc[~records["outcome"].isin(ledger.GONE)]
+    left = records.loc[~records["outcome"].isin(results.GONE)]
     return left.assign(
-        outcome=left["outcome"].mask(left["outcome"].isin(ledger.WRITTEN), "unchanged")
+        outcome=left["outcome"].mask(left["outcome"].isin(results.WRITTEN), "unchanged")
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pandas as pd
 from sqlalchemy import Connection
 
-from roster_pipeline.warehouse import ledger
+from roster_pipeline.warehouse import ledger, results
 
 SEVERITIES = ("fatal", "skipped", "reported")
 """The weightiest first."""
@@ -64,9 +64,9 @@ def import_quality(conn: Connection, import_id: int) -> Quality:
     before = None
     if imported.status not in ledger.UNEXAMINED and imported.app != ledger.UNDO:
         before = ledger.examined_before(conn, imported)
-    left_out, told = ledger.rows_with_findings(conn, source.id)
+    left_out, told = results.rows_with_findings(conn, source.id)
     rows = sum(file.rows for file in ledger.files(conn, source.id))
-    counted = ledger.finding_counts(conn, source.id)
+    counted = results.finding_counts(conn, source.id)
     rules = _rules(conn, counted, source.id, before.id if before else None)
     return Quality(imported, rows, left_out, told, rules, before.id if before else None)
 
@@ -76,7 +76,7 @@ def _rules(
 ) -> pd.DataFrame:
     told = [counted.assign(new=0, gone=0)]
     if before is not None:
-        told.append(ledger.new_and_gone(conn, import_id, before).assign(findings=0))
+        told.append(results.new_and_gone(conn, import_id, before).assign(findings=0))
     keys, numbers = ["code", "severity", "enrollment_type"], ["findings", "new", "gone"]
     both = pd.concat(told, ignore_index=True)
     rules = both.groupby(keys, dropna=False, sort=False)[numbers].sum().astype(int).reset_index()

@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 from roster_pipeline.reports.summary import as_records
 from roster_pipeline.roster import TEXT
 from roster_pipeline.stages.schools import decide_schools, suggest_schools
-from roster_pipeline.warehouse import audit, ledger
+from roster_pipeline.warehouse import audit, ledger, results
 from roster_pipeline.warehouse.mappings import decide, list_mappings, read_mappings
 from roster_pipeline.warehouse.state import known_schools
 
@@ -53,7 +53,7 @@ def _missing(conn: Connection, district_id: str, names: pd.Series[str]) -> list[
     last = [i for i in ledger.imports(conn, district_id) if i.status in looked_at]
     if not last:
         return []
-    gone = ledger.findings(conn, last[0].id, code="school_vanished")["source_id"]
+    gone = results.findings(conn, last[0].id, code="school_vanished")["source_id"]
     blank: dict[str, Any] = {"org_id": None, "how": "missing", "suggestions": []}
     return [{**blank, "name": names.get(s), "school_id": s} for s in gone]
 

@@ -9,21 +9,20 @@ import pandas as pd
 from sqlalchemy import Connection
 
 from roster_pipeline.roster import ENROLLMENT_TYPES, RECEIVED_OUTCOMES
-from roster_pipeline.warehouse import ledger
+from roster_pipeline.warehouse import ledger, results
 from roster_pipeline.warehouse.holds import HoldEntry, last_hold
-
-COUNT_NAMES = ("received", *RECEIVED_OUTCOMES, "deleted", "kept", "reported")
 
 
 @dataclass(frozen=True)
 class ImportSummary:
     """One import in numbers.
 
-    counts: by enrollment type, each of COUNT_NAMES; `received` is the sum of the outcomes, and
-        `reported` the number of records with something to tell that did not leave them out.
+    counts: by enrollment type, `received`, each outcome, `deleted`, `kept` and `reported`;
+        `received` is the sum of the outcomes, and `reported` the number of records with something
+        to tell that did not leave them out.
     fatal: the findings for which the delivery was refused, as records with FINDING_COLUMNS.
-    findings: how many in all. rules: how many of each kind (see `ledger.finding_counts`).
-    changes: in how many updated records each attribute changed (see `ledger.changes`).
+    findings: how many in all. rules: how many of each kind (see `results.finding_counts`).
+    changes: in how many updated records each attribute changed (see `results.changes`).
     hold: why it waits or waited, and what was decided; None when it never did.
     """
 
@@ -55,9 +54,9 @@ class ImportSummary:
 def import_summary(conn: Connection, import_id: int) -> ImportSummary:
     """The summary of an import. Raises UnknownImport."""
     imported = ledger.get_import(conn, import_id)
-    rows = ledger.counts(conn, import_id)
+    rows = results.counts(conn, import_id)
     by_type = rows.groupby(["enrollment_type", "outcome"])["records"].sum()
-    reported = ledger.reported_records(conn, import_id)
+    reported = results.reported_records(conn, import_id)
     names = [
         *ENROLLMENT_TYPES,
         *(n for n in rows["enrollment_type"].unique() if n not in ENROLLMENT_TYPES),
@@ -69,15 +68,15 @@ def import_summary(conn: Connection, import_id: int) -> ImportSummary:
         }
         received = sum(outcomes[o] for o in RECEIVED_OUTCOMES)
         counts[name] = {"received": received, **outcomes, "reported": reported.get(name, 0)}
-    rules = ledger.finding_counts(conn, import_id)
+    rules = results.finding_counts(conn, import_id)
     return ImportSummary(
         imported,
         counts,
         ledger.files(conn, import_id),
-        as_records(ledger.findings(conn, import_id, severity="fatal")),
+        as_records(results.findings(conn, import_id, severity="fatal")),
         int(rules["findings"].sum()),
         rules,
-        ledger.changes(conn, import_id),
+        results.changes(conn, import_id),
         last_hold(conn, import_id),
     )
 

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, select
 from roster_pipeline.reports.outcomes import records_of
 from roster_pipeline.reports.summary import as_records
 from roster_pipeline.roster import ENROLLMENT_TYPES, RECEIVED_OUTCOMES
-from roster_pipeline.warehouse import ledger
+from roster_pipeline.warehouse import ledger, results
 from roster_pipeline.warehouse.tables import VERSION_VIEWS
 
 ALL = 1_000_000
@@ -35,7 +35,7 @@ def trace(
     told = []
     for imported in reversed(ledger.imports(conn, district_id, ALL)):
         received = _received(conn, reports, imported, source_id)
-        found = ledger.findings(conn, imported.id, source_id=source_id)
+        found = results.findings(conn, imported.id, source_id=source_id)
         columns = ["file", "row", "stage", "code", "severity", "message"]
         mine = {
             "received": as_records(received.drop(columns="source_id")),

@@ -151,7 +151,7 @@ def _deletion(
 
 
 def _where(name: str, deleted: int, plan: SyncPlan, known: Known) -> str:
-    """In which school most of the deletions are, and what is left without it."""
+    """In which school most of the deletions are, and what share of the others would be deleted."""
     gone = plan.deleted.loc[plan.deleted["enrollment_type"] == name, "school"].value_counts()
     if name == "school" or gone.empty or known.active[name].size < 2:
         return ""
@@ -160,7 +160,7 @@ def _where(name: str, deleted: int, plan: SyncPlan, known: Known) -> str:
         return ""
     missing = ", which is missing from orgs.csv" if school in _missing_schools(plan) else ""
     rest, others = deleted - number, known.total(name) - known.at(name, school)
-    without = f"; without it: {_percent(rest, others)}" if others else ""
+    without = f"; without that school: {_percent(rest, others)}" if others else ""
     which = "all" if number == deleted else f"{number:,}"
     return f"; {which} of them in {known.school(school)}{missing}{without}"
 

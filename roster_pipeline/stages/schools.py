@@ -32,7 +32,6 @@ from roster_pipeline.stages.section import Section
 How = Literal["known", "identifier", "name", "new", "manual", "ignored", "pending"]
 BY_ITSELF: tuple[How, ...] = ("known", "identifier", "name", "new")
 """What an import decides without a person."""
-DECISION_COLUMNS = ("org_id", "school_id", "how")
 SUGGESTION_COLUMNS = ("org_id", "school_id", "by", "score")
 SUGGESTED = 3
 """How many schools are suggested for an organisation at most."""
@@ -70,8 +69,8 @@ def decide_schools(
 
     received: columns source_id, name, identifier. known: the warehouse's schools, same columns.
     mappings: earlier decisions, organisation to school, None for one that is ignored. Returns
-    DECISION_COLUMNS, a row for each received school (school_id is null where it is ignored or
-    pending), and one for each earlier decision about an organisation that is not among them, since
+    columns org_id, school_id (null where it is ignored or pending) and how, a row for each received
+    school, and one for each earlier decision about an organisation that is not among them, since
     records may name it all the same.
     """
     org = received["source_id"]

@@ -25,7 +25,7 @@ from sqlalchemy import (
 
 from roster_pipeline.roster import ENROLLMENT_TYPES, TEXT
 from roster_pipeline.stages.plan import changed_attributes
-from roster_pipeline.warehouse import audit, bulk, ledger
+from roster_pipeline.warehouse import audit, bulk, ledger, results
 from roster_pipeline.warehouse.ledger import Import
 from roster_pipeline.warehouse.mappings import take_back_decisions
 from roster_pipeline.warehouse.merge import as_json
@@ -211,5 +211,5 @@ def _book(conn: Connection, imported: Import, undo_id: int) -> None:
         conn.execute(insert(import_files).from_select(names, files))
     found = difference(conn, imported.district_id, undo_id - 1, undo_id)
     outcome = found.counts["outcome"].mask(found.counts["outcome"] == "added", "restored")
-    ledger.record_counts(conn, undo_id, found.counts.assign(outcome=outcome))
-    ledger.record_changes(conn, undo_id, found.changes)
+    results.record_counts(conn, undo_id, found.counts.assign(outcome=outcome))
+    results.record_changes(conn, undo_id, found.changes)

@@ -64,6 +64,7 @@ class TestAccount:
         assert right(password)
         again = springfield("landing", "account", "springfield")
         assert password not in again.out
+        assert "Next: `roster landing serve`" in again.out
         for word in ("127.0.0.1", "2222", "springfield", told["host_keys"][0]["fingerprint"]):
             assert word in again.out
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 
+from roster_pipeline.landing.arrival import Content, watch
+from roster_pipeline.landing.survey import look_into
 from roster_pipeline.landing.zones import Trouble, Zone, save_looks
 from roster_pipeline_tests.conftest import Roster
 from roster_pipeline_tests.defs.watching import aged, district, imported, uploaded, warehouse
@@ -30,6 +33,23 @@ def test_it_shows_what_is_staged_and_what_it_waits_for(roster: Roster, home: Pat
     assert (zone["district"], zone["state"], zone["server"]) == ("oak", "waiting", "hosted")
     assert (zone["files"][0]["file"], zone["files"][0]["taken"]) == ("OneRoster.zip", True)
     assert (zone["last_import"], zone["status"]) == (1, "imported")
+
+
+def test_a_delivery_that_was_taken_says_by_which_import_and_what_became_of_it(
+    roster: Roster, home: Path
+) -> None:
+    district("oak")
+    uploaded("oak")
+    files = watch((), look_into(home / "landing" / "oak"), time.time() - 60)
+    with warehouse().begin() as conn:
+        save_looks(conn, [Zone("oak", files, datetime.now(UTC), Content("a" * 64))])
+    imported("oak", "a" * 64, "held")
+    imported("oak", None, "refused", app="csv_upload")
+
+    assert "taken by import 1 (held)" in roster("landing", "status").out
+    (zone,) = roster("landing", "status", "--format", "json").json()
+    assert (zone["state"], zone["taken_by"]) == ("taken", 1)
+    assert (zone["last_import"], zone["status"]) == (2, "refused")
 
 
 def test_a_server_of_the_districts_own_is_shown_as_the_last_look_saw_it(

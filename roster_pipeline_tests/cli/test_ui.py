@@ -101,6 +101,8 @@ def test_the_ui_is_guarded_materialises_all_assets_and_ends_with_all_its_childre
 
         ui.wait_for(lambda: status() in ("SUCCESS", "FAILURE", "CANCELED"))
         assert status() == "SUCCESS"
+        for noise in (" - DEBUG - ", "No cursor for event type"):
+            assert noise not in ui.log.read_text(), "the terminal is for what goes wrong"
         started = children(ui.process.pid)
         assert len(started) >= 2  # the daemon and the code server
         ui.process.send_signal(signal.SIGTERM)

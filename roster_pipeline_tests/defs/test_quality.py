@@ -35,7 +35,7 @@ from roster_pipeline.reports.html import report_path
 from roster_pipeline.reports.statuses import STATUS_WORDS
 from roster_pipeline.roster import Roster, empty_texts
 from roster_pipeline.settings import Settings, load_settings, prepare_home
-from roster_pipeline.warehouse import ledger
+from roster_pipeline.warehouse import ledger, results
 from roster_pipeline.warehouse.database import open_warehouse, reading
 from roster_pipeline.warehouse.lock import district_lock
 from roster_pipeline_tests.conftest import Roster as Command
@@ -198,7 +198,7 @@ def test_checks_that_an_import_did_not_reach_say_so_and_what_they_said_before_st
         refused = ledger.start_import(engine, DISTRICT, "sftp", "second", False, "", MONDAY)
         plans(instance, "second", checks.DELIVERY_IS_ACCEPTED, DATA, ADDS_UP, WITHIN)
         with engine.begin() as conn:
-            ledger.record_findings(conn, refused, findings_frame(REFUSED))
+            results.record_findings(conn, refused, findings_frame(REFUSED))
             ledger.finish_import(conn, refused, "refused", MONDAY)
         renew_views(instance, engine, settings, DISTRICT, [refused])
         first, before, waits, accepted = (

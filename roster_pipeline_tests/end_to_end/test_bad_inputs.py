@@ -30,7 +30,6 @@ from roster_pipeline.oneroster.writer import csv_bytes
 from roster_pipeline.reports.spreadsheet import spreadsheet_csv
 from roster_pipeline.settings import load_settings
 from roster_pipeline.warehouse.database import open_warehouse, reading
-from roster_pipeline.warehouse.merge import content_hash
 from roster_pipeline_tests.conftest import Said, live_in
 from roster_pipeline_tests.oneroster.packages import (
     Contents,
@@ -52,6 +51,7 @@ from roster_pipeline_tests.stages.passage import (
     small_district,
     without,
 )
+from roster_pipeline_tests.warehouse.content import content_hash
 
 OAK, ELM, ASH, FIR = "oak", "elm", "ash", "fir"
 NAMES = ("Alder", "Birch", "Cedar", "Thorn")

@@ -12,7 +12,6 @@ from sqlalchemy import text
 
 from roster_pipeline.warehouse import audit
 from roster_pipeline.warehouse.database import open_warehouse, reading
-from roster_pipeline.warehouse.merge import CHANGED_BY_UNDO, content_hash
 from roster_pipeline_tests.conftest import Roster, Said
 from roster_pipeline_tests.end_to_end.deliveries import (
     district,
@@ -24,6 +23,7 @@ from roster_pipeline_tests.end_to_end.deliveries import (
     without_school,
     written,
 )
+from roster_pipeline_tests.warehouse.content import CHANGED_BY_UNDO, content_hash
 
 OAK = "oak"
 FRAMES = district(300)
@@ -119,11 +119,12 @@ def test_a_missing_school_is_held_with_the_reason_and_approved_as_it_was_shown(
     assert f"It deletes {number} of {of} students ({number / of:.1%})".replace(
         "%)", " %)"
     ) in messages(held)
-    assert "which is missing from orgs.csv; without it: 0.0 %" in messages(held)
+    assert "which is missing from orgs.csv; without that school: 0.0 %" in messages(held)
     assert any(f"({FIRST}) is missing" in cause for cause in held.json()["hold"]["causes"])
     assert house.state() == before
 
     number = held.json()["import_id"]
+    assert f"or: roster reject {number} --reason TEXT" in house.roster("show", number).out
     approved = house.roster(
         "approve", number, "--reason", "the school has closed", "--format", "json"
     )

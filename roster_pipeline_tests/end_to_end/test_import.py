@@ -13,8 +13,8 @@ import pytest
 from roster_pipeline.oneroster.writer import write_package
 from roster_pipeline.sample import DEMO_FAULTS, make_district, plant_faults
 from roster_pipeline.warehouse.database import open_warehouse, reading
-from roster_pipeline.warehouse.merge import content_hash
 from roster_pipeline_tests.conftest import Roster
+from roster_pipeline_tests.warehouse.content import content_hash
 
 RECEIVED = (
     *("added", "updated", "unchanged", "restored", "removed"),

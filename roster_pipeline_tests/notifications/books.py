@@ -12,7 +12,7 @@ from roster_pipeline.districts.files import add_district
 from roster_pipeline.findings import Finding, finding, findings_frame
 from roster_pipeline.notifications.outbox import Mail
 from roster_pipeline.stages.hold import Reason
-from roster_pipeline.warehouse import holds, ledger, tables
+from roster_pipeline.warehouse import holds, ledger, results, tables
 from roster_pipeline.warehouse.database import reading
 
 TO = "digest: [roster@oak.example], alerts: [it@oak.example]"
@@ -45,7 +45,7 @@ def booked(
     begun = ended - timedelta(minutes=1)
     number = ledger.start_import(engine, district_id, app, run_id, preview, "", begun)
     with engine.begin() as conn:
-        ledger.record_findings(conn, number, findings_frame(findings))
+        results.record_findings(conn, number, findings_frame(findings))
         if status != "running":
             ledger.finish_import(conn, number, status, ended, message)
         known = {"delivery": delivery, "state_of": state_of}

@@ -14,7 +14,7 @@ from roster_pipeline.reports.outcomes import save_outcomes
 from roster_pipeline.reports.quality import Quality, import_quality
 from roster_pipeline.roster import empty_ended
 from roster_pipeline.stages.plan import SyncPlan
-from roster_pipeline.warehouse import ledger
+from roster_pipeline.warehouse import ledger, results
 from roster_pipeline.warehouse.database import reading
 from roster_pipeline_tests.warehouse.plans import DISTRICT, MONDAY
 
@@ -69,9 +69,9 @@ def book(
         if rows:
             files = [ledger.FileEntry("users.csv", "bulk", rows, "a" * 64)]
             ledger.record_effective(conn, import_id, f"files of {import_id}", files)
-        ledger.record_findings(conn, import_id, findings_frame(list(findings)))
+        results.record_findings(conn, import_id, findings_frame(list(findings)))
         if plan is not None:
-            ledger.record_counts(conn, import_id, plan.counts)
+            results.record_counts(conn, import_id, plan.counts)
         ledger.finish_import(conn, import_id, status, now + timedelta(seconds=4), message)
     if plan is not None and reports is not None:
         save_outcomes(reports, DISTRICT, import_id, plan, empty_ended())

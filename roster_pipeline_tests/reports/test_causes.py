@@ -48,6 +48,22 @@ def test_one_missing_school_is_one_cause_whatever_hangs_on_it(tmp_path: Path) ->
     assert f"{classes:,} classes" in told[0]
 
 
+def test_two_missing_schools_are_two_causes_the_one_with_more_first(tmp_path: Path) -> None:
+    frames = make_district(300)
+    orgs = frames["orgs"]
+    schools = list(orgs.loc[orgs["type"] == "school", "sourcedId"].iloc[:2])
+    frames["orgs"] = orgs.loc[~orgs["sourcedId"].isin(schools)].reset_index(drop=True)
+    classes = frames["classes"]["schoolSourcedId"].value_counts()
+    write_package(tmp_path / "d", frames)
+
+    causes = root_causes(inspect_delivery([tmp_path / "d"]).findings)
+
+    assert sorted(cause.roots for cause in causes) == sorted((school,) for school in schools)
+    for cause in causes:
+        assert cause.consequences["class"] == classes[cause.roots[0]]
+    assert causes[0].weight >= causes[1].weight
+
+
 def test_causes_come_in_the_order_in_which_to_mend_them(tmp_path: Path) -> None:
     frames = make_district(300)
     enrollments = frames["enrollments"]

@@ -12,9 +12,9 @@ from sqlalchemy import Engine
 
 from roster_pipeline.reports.html import EACH, SHOWN_SCHOOLS, write_report
 from roster_pipeline.reports.quality import import_quality
-from roster_pipeline.reports.statuses import STATUS_WORDS
+from roster_pipeline.reports.statuses import STATUS_WORDS, WHAT_TO_DO
 from roster_pipeline.stages.hold import Reason
-from roster_pipeline.warehouse import holds, ledger
+from roster_pipeline.warehouse import holds, ledger, results
 from roster_pipeline.warehouse.database import open_warehouse, reading
 from roster_pipeline.warehouse.tables import import_changes
 from roster_pipeline_tests.reports.books import book, district_file, found, report
@@ -50,6 +50,12 @@ def words(html: str) -> str:
     return re.sub(r"\s+", " ", Page(html).text)
 
 
+def in_commands(status: ledger.Status) -> str:
+    """What to do about import 1, as the page's text has it."""
+    said = WHAT_TO_DO[status].replace("`", "")
+    return said.replace("IMPORT", "1").replace(" ID", f" {DISTRICT}")
+
+
 PEOPLE = plan(
     {
         "school": [("added", "1001", {"name": "Lake Ranch"})],
@@ -61,12 +67,13 @@ PEOPLE = plan(
 
 
 @pytest.mark.parametrize("status", list(STATUS_WORDS))
-def test_each_status_is_said_in_words(
+def test_each_status_is_said_in_words_with_what_to_do(
     engine: Engine, tmp_path: Path, status: ledger.Status
 ) -> None:
     html = report(engine, tmp_path, book(engine, status, rows=9))
     short, sentence = STATUS_WORDS[status]
     assert f"{short}. {sentence}" in words(html)
+    assert f"What to do {in_commands(status)}" in words(html)
     assert f"Import 1 of Springfield Public Schools: {short}" in html
 
 
@@ -128,7 +135,7 @@ def test_only_so_many_schools_are_shown_the_one_that_lost_most_first(
         counts.loc[len(counts)] = row
     import_id = book(engine, rows=9)
     with engine.begin() as conn:
-        ledger.record_counts(conn, import_id, counts)
+        results.record_counts(conn, import_id, counts)
     text = words(report(engine, tmp_path, import_id))
     assert f"{SHOWN_SCHOOLS} of {SHOWN_SCHOOLS + 20} schools are shown" in text
     assert text.index("school-077 (no school)") < text.index("school-000 (no school)")

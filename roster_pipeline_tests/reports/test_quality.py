@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import Engine
 
 from roster_pipeline.findings import FINDING_COLUMNS
-from roster_pipeline.warehouse import ledger
+from roster_pipeline.warehouse import ledger, results
 from roster_pipeline.warehouse.database import reading
 from roster_pipeline_tests.reports.books import book, found, quality
 from roster_pipeline_tests.warehouse.plans import DISTRICT, MONDAY
@@ -22,6 +22,12 @@ def test_the_score_is_the_share_of_rows_without_any_finding(warehouse: Engine) -
     assert (told.rows, told.rows_left_out, told.rows_told) == (40, 1, 1)
     assert told.score == 95.0
     assert told.findings == 4
+
+
+def test_a_row_that_stands_twice_is_left_out_as_in_the_counts(warehouse: Engine) -> None:
+    findings = [found("s-1", "record_repeated", "reported", row=3)]
+    told = quality(warehouse, book(warehouse, findings=findings, rows=40))
+    assert (told.rows_left_out, told.rows_told, told.score) == (1, 0, 97.5)
 
 
 def test_a_delivery_without_findings_has_the_best_score(warehouse: Engine) -> None:
@@ -120,7 +126,7 @@ def test_the_first_findings_of_each_kind_come_in_their_order(warehouse: Engine) 
     findings += [found(None, "file_ignored", "reported", row=None, kind=None)]
     import_id = book(warehouse, findings=findings, rows=9)
     with reading(warehouse) as conn:
-        first = ledger.first_findings(conn, import_id, 3)
+        first = results.first_findings(conn, import_id, 3)
     assert list(first["code"]) == ["email_missing"] * 3 + ["file_ignored"]
     assert list(first["row"].head(3)) == [2, 3, 4]
     assert list(first) == list(FINDING_COLUMNS)

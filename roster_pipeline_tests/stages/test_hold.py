@@ -175,7 +175,7 @@ def test_the_reason_names_the_school_most_concerned_and_what_is_left_without_it(
         (
             "delete",
             "It deletes 118 of 850 students (13.9 %), over the 10 % limit; 117 of them in Oak "
-            "Elementary, which is missing from orgs.csv; without it: 0.1 %.",
+            "Elementary, which is missing from orgs.csv; without that school: 0.1 %.",
         )
     ]
     assert school_causes(plan(numbers), before) == [

@@ -15,12 +15,12 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from sqlalchemy import Engine, text
 
 from roster_pipeline.roster import ENROLLMENT_TYPES
-from roster_pipeline.warehouse import ledger
+from roster_pipeline.warehouse import ledger, results
 from roster_pipeline.warehouse.database import reading
 from roster_pipeline.warehouse.history import CannotUndo, difference, import_at, undo
 from roster_pipeline.warehouse.holds import turned_down_before
-from roster_pipeline.warehouse.merge import CHANGED_BY_UNDO, content_hash
 from roster_pipeline.warehouse.state import read_records
+from roster_pipeline_tests.warehouse.content import CHANGED_BY_UNDO, content_hash
 from roster_pipeline_tests.warehouse.plans import DISTRICT, MONDAY, Record, plan, run_import
 
 Values = Mapping[str, object]
@@ -76,7 +76,7 @@ def test_an_undo_takes_back_additions_updates_and_deletions(warehouse: Engine) -
     with reading(warehouse) as conn:
         assert ledger.get_import(conn, 2).status == "undone"
         undone = ledger.get_import(conn, undo_id)
-        counts = ledger.counts(conn, undo_id).set_index("outcome")["records"].to_dict()
+        counts = results.counts(conn, undo_id).set_index("outcome")["records"].to_dict()
     assert (undone.app, undone.status) == ("undo", "imported")
     assert undone.message == "Took back import 2 (ada: a wrong file)."
     assert counts == {"updated": 1, "restored": 1, "deleted": 1}

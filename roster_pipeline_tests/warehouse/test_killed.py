@@ -15,8 +15,9 @@ from roster_pipeline.stages.plan import SyncPlan
 from roster_pipeline.warehouse import ledger
 from roster_pipeline.warehouse.database import open_warehouse, reading
 from roster_pipeline.warehouse.lock import DistrictBusy, district_lock
-from roster_pipeline.warehouse.merge import content_hash, merge
+from roster_pipeline.warehouse.merge import merge
 from roster_pipeline.warehouse.tables import record_history
+from roster_pipeline_tests.warehouse.content import content_hash
 from roster_pipeline_tests.warehouse.plans import DISTRICT, PROCESSES, plan, run_import
 
 RECORDS = 20_000

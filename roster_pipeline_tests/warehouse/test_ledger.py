@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 
 from roster_pipeline.findings import FINDING_COLUMNS, Finding, findings_frame
 from roster_pipeline.roster import INTEGER, TEXT
-from roster_pipeline.warehouse import ledger
+from roster_pipeline.warehouse import ledger, results
 from roster_pipeline.warehouse.database import reading
 from roster_pipeline_tests.warehouse.plans import DISTRICT, MONDAY
 
@@ -170,21 +170,21 @@ def test_counts_come_back_as_they_were_with_and_without_school(warehouse: Engine
     )
     import_id = start(warehouse)
     with warehouse.begin() as conn:
-        ledger.record_counts(conn, import_id, counts)
+        results.record_counts(conn, import_id, counts)
     with reading(warehouse) as conn:
-        pd.testing.assert_frame_equal(ledger.counts(conn, import_id), counts)
-        assert ledger.counts(conn, 99).empty
+        pd.testing.assert_frame_equal(results.counts(conn, import_id), counts)
+        assert results.counts(conn, 99).empty
 
 
 def test_findings_come_back_in_order_and_as_they_were(warehouse: Engine) -> None:
     other, import_id = start(warehouse), start(warehouse)
     with warehouse.begin() as conn:
-        ledger.record_findings(conn, other, FINDINGS[:1])
-        ledger.record_findings(conn, import_id, FINDINGS)
-        ledger.record_findings(conn, import_id, findings_frame())
+        results.record_findings(conn, other, FINDINGS[:1])
+        results.record_findings(conn, import_id, FINDINGS)
+        results.record_findings(conn, import_id, findings_frame())
     with reading(warehouse) as conn:
-        read = ledger.findings(conn, import_id)
-        none = ledger.findings(conn, 99)
+        read = results.findings(conn, import_id)
+        none = results.findings(conn, 99)
     pd.testing.assert_frame_equal(read, FINDINGS)
     assert none.empty and tuple(none.columns) == FINDING_COLUMNS
 
@@ -203,18 +203,18 @@ def test_findings_are_narrowed_by_what_is_asked(
 ) -> None:
     import_id = start(warehouse)
     with warehouse.begin() as conn:
-        ledger.record_findings(conn, import_id, FINDINGS)
+        results.record_findings(conn, import_id, FINDINGS)
     with reading(warehouse) as conn:
-        read = ledger.findings(conn, import_id, **wanted)
+        read = results.findings(conn, import_id, **wanted)
     assert list(read["message"]) == list(FINDINGS["message"].iloc[places])
 
 
 def test_findings_are_counted_by_kind(warehouse: Engine) -> None:
     import_id = start(warehouse)
     with warehouse.begin() as conn:
-        ledger.record_findings(conn, import_id, FINDINGS)
+        results.record_findings(conn, import_id, FINDINGS)
     with reading(warehouse) as conn:
-        counted = ledger.finding_counts(conn, import_id)
+        counted = results.finding_counts(conn, import_id)
     assert list(counted.columns) == ["code", "severity", "enrollment_type", "findings"]
     assert list(counted["code"]) == ["unknown_school", "bom"]
     assert list(counted["severity"]) == ["skipped", "reported"]

@@ -17,9 +17,10 @@ from sqlalchemy import Engine, func, select, text
 from roster_pipeline.roster import ENROLLMENT_TYPES, TEXT
 from roster_pipeline.warehouse.bulk import lists_to_json, to_arrow
 from roster_pipeline.warehouse.database import reading
-from roster_pipeline.warehouse.merge import MergeMismatch, Touched, content_hash, merge
+from roster_pipeline.warehouse.merge import MergeMismatch, Touched, merge
 from roster_pipeline.warehouse.state import known_schools, read_records, read_references, read_state
 from roster_pipeline.warehouse.tables import ROSTER_TABLES, record_history
+from roster_pipeline_tests.warehouse.content import content_hash
 from roster_pipeline_tests.warehouse.plans import (
     DISTRICT,
     MONDAY,

@@ -7,7 +7,7 @@ from pathlib import Path
 from sqlalchemy import Engine, insert
 
 from roster_pipeline.findings import finding, findings_frame
-from roster_pipeline.warehouse import audit, ledger, tables
+from roster_pipeline.warehouse import audit, ledger, results, tables
 from roster_pipeline.warehouse.database import reading, sqlite_path
 from roster_pipeline.warehouse.holds import record_hold
 from roster_pipeline.warehouse.removal import delete_district, rows_of
@@ -26,7 +26,7 @@ def filled(engine: Engine, district: str) -> None:
         (last, _) = ledger.imports(conn, district)
         entry = ledger.FileEntry("users.csv", "bulk", 1, "ab")
         ledger.record_effective(conn, last.id, "h", [entry])
-        ledger.record_findings(conn, last.id, findings_frame([finding("delivery_empty")]))
+        results.record_findings(conn, last.id, findings_frame([finding("delivery_empty")]))
         record_hold(conn, last.id, "plan", [], [], MONDAY)
         row = {"district_id": district, "username": district, "public_keys": []}
         row |= {"created_at": MONDAY, "changed_at": MONDAY}
