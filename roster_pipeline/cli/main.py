@@ -96,7 +96,8 @@ def ui(
     options = UiOptions(
         port=port,
         host=host,
-        url=load_mail_settings().ui_url,
+        # Where nothing is said, links lead to the port that is served, not to the usual one.
+        url=load_mail_settings().ui_url if os.environ.get("ROSTER_UI_URL") else None,
         workspace=Path(workspace) if workspace else None,
         daemon=daemon,
         read_only=read_only,

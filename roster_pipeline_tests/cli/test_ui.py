@@ -55,6 +55,18 @@ def test_the_ui_answers_to_the_addresses_of_where_it_listens_and_of_its_proxy(
     assert allowed_addresses(host, port, url) == expected
 
 
+@pytest.mark.parametrize("url", [None, "https://roster.example"])
+def test_links_lead_to_the_port_that_is_served_unless_an_address_is_set(
+    url: str | None, home: Path, roster: Roster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served: list[UiOptions] = []
+    monkeypatch.setattr("roster_pipeline.cli.ui.serve_ui", lambda _, options: served.append(options))
+    if url:
+        monkeypatch.setenv("ROSTER_UI_URL", url)
+    roster("ui", "--port", "3977", "--read-only")
+    assert [(options.port, options.url) for options in served] == [(3977, url)]
+
+
 @pytest.mark.parametrize("url", ["roster.example", "https://roster.example/ui", "https://a@b"])
 def test_an_address_under_which_the_ui_cannot_be_served_is_refused(url: str) -> None:
     with pytest.raises(UiError, match=r"ROSTER_UI_URL is .* https://roster.example.org"):
