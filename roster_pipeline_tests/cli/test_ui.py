@@ -60,7 +60,9 @@ def test_links_lead_to_the_port_that_is_served_unless_an_address_is_set(
     url: str | None, home: Path, roster: Roster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     served: list[UiOptions] = []
-    monkeypatch.setattr("roster_pipeline.cli.ui.serve_ui", lambda _, options: served.append(options))
+    monkeypatch.setattr(
+        "roster_pipeline.cli.ui.serve_ui", lambda _, options: served.append(options)
+    )
     if url:
         monkeypatch.setenv("ROSTER_UI_URL", url)
     roster("ui", "--port", "3977", "--read-only")

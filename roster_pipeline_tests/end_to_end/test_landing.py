@@ -172,7 +172,7 @@ def test_what_a_district_uploads_is_imported_once_and_again_when_it_changes(
         until(lambda: looks() >= before + 3, log.read_text)
         assert len(runs()) == 1
         status = roster("landing", "status", "oak", "--format", "json").json()
-        assert [(zone["state"], zone["status"]) for zone in status] == [("imported", "imported")]
+        assert [(zone["state"], zone["status"]) for zone in status] == [("taken", "imported")]
 
         client.put(second, "-o", "PreferredAuthentications=publickey", "-i", str(key))
         until(lambda: len(imports()) == 2, log.read_text)
