@@ -20,6 +20,18 @@ from typing import Any
 ROSTER = (sys.executable, "-c", "from roster_pipeline.cli.main import main; main()")
 ROOT = Path(__file__).parent.parent
 LOCATION = "roster_pipeline.definitions"
+STAGES = (
+    "landing_snapshot",
+    "parsed_roster",
+    "mapped_roster",
+    "complete_roster",
+    "filtered_roster",
+    "unique_roster",
+    "linked_roster",
+    "school_mapped_roster",
+    "sync_plan",
+)
+"""The assets an import passes through, in this order, before the warehouse's tables."""
 
 LAUNCH = (
     "mutation($p: ExecutionParams!) { launchPipelineExecution(executionParams: $p) "

@@ -19,11 +19,7 @@ from roster_pipeline.findings import (
     tell_records,
 )
 from roster_pipeline.roster import ENROLLMENT_TYPES, INTEGER, TEXT
-
-STAGES = {
-    *("landing_snapshot", "parsed_roster", "mapped_roster", "complete_roster"),
-    *("filtered_roster", "unique_roster", "linked_roster", "school_mapped_roster", "sync_plan"),
-}
+from roster_pipeline_tests.serving import STAGES
 
 
 def words_in(text: str) -> dict[str, Any]:

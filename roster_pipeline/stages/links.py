@@ -39,9 +39,9 @@ answer, since most imports reject few records and need to know of none."""
 def link_records(roster: Roster, known: Known, decisions: pd.DataFrame) -> Outcome:
     """Resolve all references.
 
-    decisions: which school of the warehouse each received one is
-    (see `schools`), since the warehouse's records name its schools and the delivery's name the
-    organisations. The returned roster knows what is `kept`.
+    decisions: which school of the warehouse each received one is (see `schools`), since the
+    warehouse's records name its schools and the delivery's name the organisations. The returned
+    roster knows what is `kept`.
     """
     known_orgs = _rejected_organizations(roster, known)
     living = {"organization": pd.concat([roster.organizations["source_id"], known_orgs])}

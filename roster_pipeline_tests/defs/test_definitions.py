@@ -13,18 +13,7 @@ from roster_pipeline.definitions import defs
 from roster_pipeline.defs.io import ArtifactIOManager, StagedRoster
 from roster_pipeline.defs.partitions import checked_district
 from roster_pipeline.roster import ENROLLMENT_TYPES, Roster
-
-WAY = [
-    "landing_snapshot",
-    "parsed_roster",
-    "mapped_roster",
-    "complete_roster",
-    "filtered_roster",
-    "unique_roster",
-    "linked_roster",
-    "school_mapped_roster",
-    "sync_plan",
-]
+from roster_pipeline_tests.serving import STAGES
 
 
 def test_the_asset_graph_is_the_way_of_the_data() -> None:
@@ -37,7 +26,7 @@ def test_the_asset_graph_is_the_way_of_the_data() -> None:
     tables = [f"warehouse/{t.table}" for t in ENROLLMENT_TYPES.values()]
     merge = {("sync_plan", table) for table in tables}
     views = {(table, view) for table in tables for view in ("data_quality", "overview")}
-    assert arrows == set(pairwise(WAY)) | merge | views
+    assert arrows == set(pairwise(STAGES)) | merge | views
 
 
 def test_every_asset_says_what_it_is_who_owns_it_and_is_partitioned_by_district() -> None:
@@ -61,7 +50,7 @@ def test_every_asset_of_an_import_has_a_check_and_none_has_more_than_ten() -> No
 
 def test_an_import_renews_the_views_without_steps_of_its_own() -> None:
     keys = defs.resolve_job_def("import_roster").asset_layer.executable_asset_keys
-    assert {key.path[0] for key in keys} == {*WAY, "warehouse"}
+    assert {key.path[0] for key in keys} == {*STAGES, "warehouse"}
 
 
 def test_loading_the_definitions_does_not_import_great_expectations() -> None:

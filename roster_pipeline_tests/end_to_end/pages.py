@@ -20,7 +20,7 @@ from roster_pipeline.oneroster.writer import csv_bytes, write_package
 from roster_pipeline.roster import ENROLLMENT_TYPES
 from roster_pipeline.sample import make_district, plant_faults
 from roster_pipeline_tests.end_to_end.deliveries import schools, without_school, written
-from roster_pipeline_tests.serving import LOCATION
+from roster_pipeline_tests.serving import LOCATION, STAGES
 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
@@ -28,17 +28,6 @@ CHROMIUM = next(
 PATIENCE_MS = 120_000
 """How long a page, or a run that it shows, may take on a slow machine."""
 
-STAGES = (
-    "landing_snapshot",
-    "parsed_roster",
-    "mapped_roster",
-    "complete_roster",
-    "filtered_roster",
-    "unique_roster",
-    "linked_roster",
-    "school_mapped_roster",
-    "sync_plan",
-)
 FAULTS = {"missing_email": 6, "missing_birth_date": 3, "duplicate_email": 2, "unknown_class": 5}
 QUOTED_ROW = 42
 DRAWN = """canvas => {
