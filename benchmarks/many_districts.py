@@ -238,8 +238,8 @@ def measure_registered(work: Path, new_database: Callable[[str], str]) -> dict[s
 
         def evaluate(after_midnight: timedelta) -> object:
             moment = midnight + after_midnight
-            context = dg.build_schedule_context(instance, scheduled_execution_time=moment)
-            return sync_schedule(context, house=house)
+            with dg.build_schedule_context(instance, moment, resources={"house": house}) as context:
+                return sync_schedule(context)
 
         def look() -> object:
             return landing_zone_sensor(dg.build_sensor_context(instance), house=house)

@@ -246,8 +246,8 @@ def test_the_digests_job_sends_what_is_to_be_told_and_names_a_file_that_is_wrong
 
 
 def requests(instance: dg.DagsterInstance, now: datetime) -> list[dg.RunRequest]:
-    context = dg.build_schedule_context(instance, now, resources=HOUSE)
-    asked = daily_digest_schedule(context)
+    with dg.build_schedule_context(instance, now, resources=HOUSE) as context:
+        asked = daily_digest_schedule(context)
     return asked if isinstance(asked, list) else []
 
 

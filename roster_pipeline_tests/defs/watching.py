@@ -70,8 +70,10 @@ def asked(result: dg.SensorResult) -> dict[str, dg.RunRequest]:
 def evaluate(instance: dg.DagsterInstance, moment: str) -> list[dg.RunRequest] | dg.SkipReason:
     """One evaluation of the schedule at a moment, in UTC."""
     when = datetime.fromisoformat(moment).replace(tzinfo=UTC)
-    context = dg.build_schedule_context(instance, scheduled_execution_time=when)
-    result = sync_schedule(context, house=HouseResource())
+    resources = {"house": HouseResource()}
+    # A context that is not closed lets its instance be the current one of a later test.
+    with dg.build_schedule_context(instance, when, resources=resources) as context:
+        result = sync_schedule(context)
     assert isinstance(result, list | dg.SkipReason)
     return result
 
