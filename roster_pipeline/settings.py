@@ -54,6 +54,7 @@ Imports nothing that takes time, so that `roster --help` can import it.
 from __future__ import annotations
 
 import getpass
+import json
 import os
 import re
 import sys
@@ -64,9 +65,6 @@ from urllib.parse import unquote, urlsplit
 
 WRITTEN_BY_ROSTER = "# Written by roster from "
 """How a dagster.yaml begins that `prepare_home` may replace. Without that line it is yours."""
-
-LOCATION_BLOCKS = ("storage", "local_artifact_storage", "compute_logs")
-"""The blocks of the project's dagster.yaml that are for a `dagster dev` without DAGSTER_HOME."""
 
 
 class SettingsError(ValueError):
@@ -469,31 +467,23 @@ def _dagster_home(text: str, home: Path) -> Path:
 
 
 def _write_dagster_yaml(target: Path) -> None:
-    """Put the project's dagster.yaml where Dagster looks for it, without the blocks that say where
-    history is kept: in DAGSTER_HOME, its own default, of course."""
+    """Put the project's dagster.yaml where Dagster looks for it; history is kept beside it."""
     source = project_folder() / "dagster.yaml"
     if not source.exists():
         return
     if target.exists() and not target.read_text(encoding="utf-8").startswith(WRITTEN_BY_ROSTER):
         return
-    wanted = dagster_yaml_for_home(source.read_text(encoding="utf-8"), str(source))
+
+    def led_here(path: re.Match[str]) -> str:
+        return path[1] + json.dumps(f"{target.parent}{path[2]}", ensure_ascii=False)
+
+    text = source.read_text(encoding="utf-8")
+    wanted = (
+        f"{WRITTEN_BY_ROSTER}{source}; to keep changes of your own here, remove this line.\n\n"
+    ) + re.sub(r"(?m)^( +base_dir: )\.roster/dagster(.*)$", led_here, text)
     if target.exists() and target.read_text(encoding="utf-8") == wanted:
         return
     # Another process may be reading it.
     beside = target.with_name(f".{target.name}.{os.getpid()}")
     beside.write_text(wanted, encoding="utf-8")
     beside.replace(target)
-
-
-def dagster_yaml_for_home(text: str, source: str) -> str:
-    """The project's dagster.yaml (its text, and its name for the first line) as it is written into
-    Dagster's folder."""
-    blocks = re.split(r"(?m)^(?=\w)", text)
-    kept = [b for b in blocks[1:] if b.partition(":")[0] not in LOCATION_BLOCKS]
-    if not kept:
-        return text
-    body = "".join(kept)
-    return (
-        f"{WRITTEN_BY_ROSTER}{source}; to keep changes of your own here, remove this line.\n\n"
-        f"{body}"
-    )

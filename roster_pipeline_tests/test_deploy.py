@@ -23,7 +23,6 @@ from dagster._daemon.cli import create_dagster_daemon_cli
 
 from roster_pipeline import settings
 from roster_pipeline.cli.main import app
-from roster_pipeline.settings import LOCATION_BLOCKS
 from roster_pipeline_tests.serving import ROOT
 
 DEPLOY = ROOT / "deploy"
@@ -123,8 +122,9 @@ def test_every_variable_exists() -> None:
 def test_the_instance_on_postgresql_is_the_projects_but_for_where_history_is() -> None:
     project = documents(ROOT / "dagster.yaml")[0]
     postgresql = documents(DEPLOY / "postgres" / "dagster.yaml")[0]
-    del postgresql["storage"]
-    assert postgresql == {k: v for k, v in project.items() if k not in LOCATION_BLOCKS}
+    del postgresql["storage"], project["storage"]
+    del project["local_artifact_storage"], project["compute_logs"]
+    assert postgresql == project
 
 
 def test_the_helm_values_queue_and_watch_runs_as_the_project_does() -> None:

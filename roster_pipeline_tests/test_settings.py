@@ -10,7 +10,6 @@ import pytest
 import yaml
 
 from roster_pipeline.settings import (
-    LOCATION_BLOCKS,
     WRITTEN_BY_ROSTER,
     KeepDays,
     LandingAddress,
@@ -213,17 +212,25 @@ def test_a_home_that_dagster_dev_made_is_closed_on_first_use_and_then_left_alone
     assert stat.S_IMODE(settings.home.stat().st_mode) == 0o750
 
 
-def test_dagsters_folder_gets_the_projects_configuration_without_where_history_is(
+def test_dagsters_folder_gets_the_projects_configuration_with_history_beside_it(
     tmp_path: Path,
 ) -> None:
-    settings = load_settings({"ROSTER_HOME": str(tmp_path)})
+    settings = load_settings({"ROSTER_HOME": str(tmp_path / 'a: "home" # of ours')})
     prepare_home(settings)
-    written = (settings.dagster / "dagster.yaml").read_text(encoding="utf-8")
+    file = settings.dagster / "dagster.yaml"
+    written = yaml.safe_load(file.read_text(encoding="utf-8"))
     project = yaml.safe_load((project_folder() / "dagster.yaml").read_text(encoding="utf-8"))
-    assert set(LOCATION_BLOCKS) < set(project)
-    assert yaml.safe_load(written) == {
-        key: value for key, value in project.items() if key not in LOCATION_BLOCKS
-    }
+    places = []
+    for config in (written, project):
+        blocks = (
+            config["storage"]["custom"],
+            config["local_artifact_storage"],
+            config["compute_logs"],
+        )
+        places.append([block["config"].pop("base_dir") for block in blocks])
+    assert written == project
+    folder = str(settings.dagster)
+    assert places[0] == [folder, folder, f"{folder}/storage"]
 
 
 def test_a_configuration_of_ones_own_is_kept_and_ours_is_renewed(tmp_path: Path) -> None:

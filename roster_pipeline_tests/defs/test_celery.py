@@ -15,7 +15,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ from roster_pipeline.defs import launcher
 from roster_pipeline.defs.partitions import DISTRICTS
 from roster_pipeline.settings import load_settings, prepare_home
 from roster_pipeline.warehouse import ledger
-from roster_pipeline.warehouse.database import open_warehouse, reading
+from roster_pipeline.warehouse.database import open_warehouse, opened, reading
 from roster_pipeline_tests.defs.watching import district, uploaded
 from roster_pipeline_tests.oneroster.packages import zipped
 from roster_pipeline_tests.serving import ROOT, children
@@ -161,6 +161,12 @@ def look(instance: dg.DagsterInstance, run_id: str) -> dg.DagsterRunStatus:
     return record(instance, run_id).dagster_run.status
 
 
+def statuses(district_ids: Iterable[str]) -> dict[str, list[ledger.Status]]:
+    """Of each district's imports, the oldest first."""
+    with opened(load_settings().warehouse_url) as engine, reading(engine) as conn:
+        return {d: [i.status for i in reversed(ledger.imports(conn, d))] for d in district_ids}
+
+
 def imported(log: Path) -> tuple[set[str], set[str]]:
     """What a worker imported before it was ready, and after."""
     before, _, after = log.read_text(errors="replace").partition(" ready.")
@@ -193,8 +199,7 @@ def test_districts_are_imported_side_by_side_by_warm_workers_one_of_which_is_kil
         killed = next(w for w in workers if processes["ash"] in children(w))
         left = next(w for w in workers if processes["elm"] in children(w))
         assert killed != left
-        for run_id in runs.values():
-            until(lambda run_id=run_id: record(instance, run_id).start_time)
+        until(lambda: statuses(runs) == {"ash": ["running"], "elm": ["running"]})
         os.kill(killed, signal.SIGKILL)
         os.kill(processes["ash"], signal.SIGKILL)
         # The first look may come before PostgreSQL has let the lock go.
@@ -207,11 +212,7 @@ def test_districts_are_imported_side_by_side_by_warm_workers_one_of_which_is_kil
     runs |= {"ash": launch(instance, "ash")}  # as Dagster's retries do
     until(lambda: all(record(instance, r).dagster_run.is_finished for r in runs.values()))
 
-    engine = open_warehouse(load_settings().warehouse_url)
-    with reading(engine) as conn:
-        statuses = {d: [i.status for i in reversed(ledger.imports(conn, d))] for d in all_of_them}
-    engine.dispose()
-    assert statuses == {
+    assert statuses(all_of_them) == {
         "ash": ["failed", "imported"],
         "birch": ["refused"],
         "cedar": ["held"],
