@@ -9,8 +9,10 @@ can follow the other.
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 from dagster._core.event_api import EventHandlerFn
@@ -20,7 +22,8 @@ from dagster._core.storage.event_log.sqlite.sqlite_event_log import (
     SqliteEventLogStorageWatchdog,
 )
 from dagster._core.storage.runs import SqliteRunStorage
-from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS
+from dagster._core.storage.schedules import SqliteScheduleStorage
+from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS, create_db_conn_string
 from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
 from dagster._serdes import ConfigurableClassData
 from sqlalchemy import Connection, Engine, create_engine
@@ -29,6 +32,16 @@ from watchdog.observers import Observer
 
 SHARDS = 20
 """Of how many runs a process keeps the event log open; Dagster has a file for each."""
+
+
+def _is_made(file: Path) -> bool:
+    """Whether Dagster has made its tables in a file. It writes their version last; to compare that
+    with the newest one, as it does at each start and four times over, takes longer than a query."""
+    if not file.exists():
+        return False
+    with closing(sqlite3.connect(file)) as conn, suppress(sqlite3.OperationalError):
+        return conn.execute("SELECT 1 FROM alembic_version").fetchone() is not None
+    return False
 
 
 def _kept(url: str) -> Engine:
@@ -81,7 +94,8 @@ class _SqliteEvents(SqliteEventLogStorage):
                 longest_unused = next(name for name in self._engines if name != INDEX_SHARD_NAME)
                 self._engines.pop(longest_unused).dispose()
             if shard not in self._initialized_dbs:
-                self._initdb(engine)
+                if not _is_made(Path(self.path_for_shard(shard))):
+                    self._initdb(engine)
                 self._initialized_dbs.add(shard)
             with engine.begin() as conn:
                 yield conn
@@ -111,9 +125,19 @@ class SqliteStorage(DagsterSqliteStorage):
     to Dagster's own class."""
 
     def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
-        super().__init__(base_dir, inst_data)  # makes the files
-        self._run_storage = _SqliteRuns(self._run_storage._conn_string)
-        self._event_log_storage = _SqliteEvents(self._event_log_storage._base_dir)
+        runs, schedules = Path(base_dir, "history"), Path(base_dir, "schedules")
+        events = runs / "runs"
+        files = runs / "runs.db", events / f"{INDEX_SHARD_NAME}.db", schedules / "schedules.db"
+        if not all(map(_is_made, files)):
+            DagsterSqliteStorage(base_dir)
+        super(DagsterSqliteStorage, self).__init__()
+        self.base_dir = base_dir
+        self._inst_data = inst_data
+        self._run_storage = _SqliteRuns(create_db_conn_string(str(runs), "runs"))
+        self._event_log_storage = _SqliteEvents(str(events))
+        self._schedule_storage = SqliteScheduleStorage(
+            create_db_conn_string(str(schedules), "schedules")
+        )
 
     @classmethod
     def from_config_value(

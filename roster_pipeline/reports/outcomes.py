@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,9 @@ from sqlalchemy import Connection
 from roster_pipeline.roster import ENDED_COLUMNS, REJECTED_OUTCOMES, TEXT, ended_records
 from roster_pipeline.stages.plan import SyncPlan
 from roster_pipeline.warehouse import ledger, results
+
+ROWS_OF_A_GROUP = 50_000
+"""So many rows are read to get at one."""
 
 
 def save_outcomes(
@@ -36,7 +40,7 @@ def save_outcomes(
     beside = path.with_suffix(f".{os.getpid()}")
     # In the order of the ids, so that one of them is found without reading all.
     rows.astype({"outcome": TEXT}).sort_values("source_id").to_parquet(
-        beside, compression="zstd", index=False
+        beside, compression="zstd", index=False, row_group_size=ROWS_OF_A_GROUP
     )
     beside.replace(path)
 
@@ -86,13 +90,13 @@ def first_records(
     path = _path(reports, imported.district_id, _kept_with(conn, imported))
     if not path.exists():
         return pd.DataFrame(columns=list(ENDED_COLUMNS))
-    table = pq.read_table(path)
+    table = pq.read_table(path, columns=["enrollment_type", "outcome", "school"])
     of_kinds = _first([_numbers(table[name]) for name in ("enrollment_type", "outcome")], each)
     gone = pc.is_in(table["outcome"], pa.array([*REJECTED_OUTCOMES, "deleted"]))
     shown = pc.is_in(table["school"], pa.array(schools, pa.string()))
     places = np.flatnonzero(pc.and_(gone, shown).to_numpy())
     of_schools = places[_first([_numbers(table["school"].take(places))], each)]
-    rows = _frame(table.take(np.unique(np.concatenate([of_kinds, of_schools]))))
+    rows = _rows(path, np.unique(np.concatenate([of_kinds, of_schools])))
     return _repeated(rows) if imported.status == "unchanged" else rows
 
 
@@ -109,6 +113,19 @@ def _repeated(records: pd.DataFrame) -> pd.DataFrame:
     return left.assign(
         outcome=left["outcome"].mask(left["outcome"].isin(results.WRITTEN), "unchanged")
     )
+
+
+def _rows(path: Path, places: np.ndarray) -> pd.DataFrame:
+    """The rows at these places, ascending, of a file."""
+    with pq.ParquetFile(path) as file:
+        sizes = [file.metadata.row_group(n).num_rows for n in range(file.num_row_groups)]
+        begins = np.cumsum([0, *sizes])
+        parts = [file.schema_arrow.empty_table()]
+        for group, (begin, end) in enumerate(pairwise(begins)):
+            inside = places[(places >= begin) & (places < end)]
+            if len(inside):
+                parts.append(file.read_row_group(group).take(inside - begin))
+    return _frame(pa.concat_tables(parts))
 
 
 def _frame(table: pa.Table) -> pd.DataFrame:
