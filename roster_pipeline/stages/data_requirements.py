@@ -170,13 +170,12 @@ def _validate(
                     for e in unknown
                 )
             )
-        source = _context(gx).data_sources.add_or_update_pandas("roster")
-        asset = source.add_dataframe_asset("frame")
-        batch = asset.add_batch_definition_whole_dataframe("all").get_batch(
-            {"dataframe": _handed_over(frame, expectations)}
-        )
+        open_questions = [e for e in expectations if not _is_met(frame, e)]
+        if not open_questions:
+            return []
+        batch = _frames(gx).get_batch({"dataframe": _handed_over(frame, open_questions)})
         results = batch.validate(
-            suite,
+            gx.ExpectationSuite(name=suite_name, expectations=open_questions),
             result_format={
                 "result_format": "COMPLETE",
                 "exclude_unexpected_values": True,
@@ -194,6 +193,15 @@ def _validate(
         if positions:
             failures.append(_Failure(config.kwargs["column"], config.meta, positions))
     return failures
+
+
+def _is_met(frame: pd.DataFrame, expectation: Mapping[str, Any]) -> bool:
+    """Whether only a value is asked for, and each record has one: to find that out by Great
+    Expectations takes longer than all else that is done with a small delivery."""
+    column = expectation["kwargs"]["column"]
+    return (
+        expectation["type"] == NOT_NULL and column in frame and not bool(frame[column].isna().any())
+    )
 
 
 def _handed_over(frame: pd.DataFrame, expectations: list[dict[str, Any]]) -> pd.DataFrame:
@@ -217,9 +225,9 @@ def _handed_over(frame: pd.DataFrame, expectations: list[dict[str, Any]]) -> pd.
 
 
 @cache
-def _context(gx: Any) -> Any:
-    """One context a process, without Data Docs (they print values, and each leaves a folder
-    behind) and without progress bars."""
+def _frames(gx: Any) -> Any:
+    """What makes a batch of a frame, one a process. Its context is without Data Docs (they print
+    values, and each leaves a folder behind) and without progress bars."""
     from great_expectations.data_context.types.base import (
         DataContextConfig,
         InMemoryStoreBackendDefaults,
@@ -229,7 +237,8 @@ def _context(gx: Any) -> Any:
     config = DataContextConfig(store_backend_defaults=defaults)
     context = gx.get_context(mode="ephemeral", project_config=config)
     context.variables.progress_bars = {"globally": False}
-    return context
+    asset = context.data_sources.add_pandas("roster").add_dataframe_asset("frame")
+    return asset.add_batch_definition_whole_dataframe("all")
 
 
 @contextmanager
