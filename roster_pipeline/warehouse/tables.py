@@ -78,15 +78,15 @@ _TYPES: dict[Kind, TypeEngine[Any]] = {
     "boolean": Boolean(),
 }
 
-_INDEXED = {
-    "students": (("primary_school", "active"),),
-    "teachers": (("primary_school", "active"),),
-    "admins": (("primary_school", "active"),),
-    "contacts": (("primary_school", "active"),),
-    "classes": (("school_id", "active"),),
-    "enrollments": (("school_id", "active"), ("class_id",), ("person_id",)),
+_SCHOOL_OF = {
+    "students": "primary_school",
+    "teachers": "primary_school",
+    "admins": "primary_school",
+    "contacts": "primary_school",
+    "classes": "school_id",
+    "enrollments": "school_id",
 }
-"""What is looked for beside the key. With `active`, a school's records are counted in the index."""
+"""Beside the key, a school's records are looked for; with `active`, they are counted in the index."""
 
 
 def _roster_table(enrollment_type: EnrollmentType) -> Table:
@@ -109,8 +109,8 @@ def _roster_table(enrollment_type: EnrollmentType) -> Table:
         # Kept in the order of its key: a district is read in one sweep, not row by row.
         sqlite_with_rowid=False,
     )
-    for columns in _INDEXED.get(enrollment_type.table, ()):
-        Index(None, table.c.district_id, *(table.c[column] for column in columns))
+    if school := _SCHOOL_OF.get(enrollment_type.table):
+        Index(None, table.c.district_id, table.c[school], table.c.active)
     return table
 
 
