@@ -18,7 +18,7 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do \
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo ui test bench docs pictures lint format lock clean
+.PHONY: help demo ui test bench docs pictures lint format lock audit clean
 
 help:  ## list what there is to make
 	@grep -E '^[a-z]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -60,6 +60,11 @@ lock: $(BIN)/python  ## both lock files anew from setup.py (LOCK=--upgrade takes
 		$(LOCK) --output-file requirements.lock
 	@printf '%s\n' 'setuptools>=77' wheel | $(UV_COMPILE) setup.py - --extra kubernetes --extra celery --extra s3 \
 		$(LOCK) --constraints requirements.lock --output-file deploy/container/requirements.lock
+
+audit: $(INSTALLED)  ## known weaknesses of what both lock files name (asks pypi.org)
+	@$(PIP_INSTALL) pip-audit
+	@$(BIN)/pip-audit --disable-pip --require-hashes --progress-spinner off \
+		--requirement requirements.lock --requirement deploy/container/requirements.lock
 
 clean:  ## remove .venv, caches and build leftovers (never .roster, the data)
 	@rm -rf $(VENV) .tmp_dagster_home_* build dist *.egg-info \

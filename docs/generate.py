@@ -1,5 +1,5 @@
-"""Writes what docs/ and the README have from the code: the reference pages (`docs.reference`), and
-what commands print on pages that show them (`docs.console`).
+"""Writes what docs/ and the README have from the code: the reference pages (`docs.reference`), what
+is installed (`docs.licences`), and what commands print on pages that show them (`docs.console`).
 
 Run by `make docs`; a test runs it too and fails where what is committed is something else.
 """
@@ -10,7 +10,16 @@ import tempfile
 from pathlib import Path
 
 from docs.console import Console, replayed
-from docs.reference import DOCS, PAGES
+from docs.licences import licences_page
+from docs.reference import DOCS, findings_page, settings_page, statuses_page
+
+PAGES = {
+    "settings.md": settings_page,
+    "findings.md": findings_page,
+    "statuses.md": statuses_page,
+    "licences.md": licences_page,
+}
+"""The pages that are written from the code and from what is installed, by their name."""
 
 REPLAYED = (
     DOCS.parent / "README.md",

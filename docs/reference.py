@@ -391,11 +391,3 @@ Each record of a delivery ends in exactly one outcome; their counts add up to `r
 and `kept` are of records of the warehouse and are counted beside the sum.
 
 {outcomes}"""
-
-
-PAGES = {
-    "settings.md": settings_page,
-    "findings.md": findings_page,
-    "statuses.md": statuses_page,
-}
-"""The pages that are written from the code, by their name."""

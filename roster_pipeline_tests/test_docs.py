@@ -23,8 +23,8 @@ from sqlalchemy import Engine, insert, inspect, text
 
 from docs import reference
 from docs.console import Console, replayed
-from docs.generate import REPLAYED
-from docs.reference import DOCS, EXAMPLE, PAGES
+from docs.generate import PAGES, REPLAYED
+from docs.reference import DOCS, EXAMPLE
 from roster_pipeline import settings as environment
 from roster_pipeline.cli.main import app
 from roster_pipeline.districts.files import load_district
