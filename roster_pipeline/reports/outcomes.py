@@ -140,9 +140,13 @@ def _numbers(column: pa.ChunkedArray) -> np.ndarray:
 
 
 def _first(kinds: list[np.ndarray], each: int) -> np.ndarray:
-    """The places of the first `each` rows of every combination of kinds."""
-    frame = pd.DataFrame(dict(enumerate(kinds)))
-    return np.flatnonzero(frame.groupby(list(frame)).cumcount().to_numpy() < each)
+    """The places of the first `each` rows of every combination of kinds, of which there are few."""
+    combined = np.zeros(len(kinds[0]), np.uint16)
+    for numbers in kinds:
+        combined = combined * np.uint16(numbers.max(initial=0) + 1) + numbers.astype(np.uint16)
+    there = np.flatnonzero(np.bincount(combined))
+    first = [np.flatnonzero(combined == kind)[:each] for kind in there]
+    return np.concatenate([np.empty(0, int), *first])
 
 
 def _path(reports: Path, district_id: str, import_id: int) -> Path:

@@ -86,7 +86,7 @@ _SCHOOL_OF = {
     "classes": "school_id",
     "enrollments": "school_id",
 }
-"""Beside the key, a school's records are looked for; with `active`, they are counted in the index."""
+"""By what records are looked for beside the key; with `active`, they are counted in the index."""
 
 
 def _roster_table(enrollment_type: EnrollmentType) -> Table:
