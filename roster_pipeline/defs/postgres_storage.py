@@ -22,7 +22,7 @@ statements take as long as they take."""
 
 class _PostgresRuns(PostgresRunStorage):
     def __init__(self, postgres_url: str) -> None:
-        super().__init__(postgres_url)
+        super().__init__(postgres_url, should_autocreate_tables=False)
         self.optimize_for_webserver(**KEPT)
 
     def dispose(self) -> None:
@@ -32,8 +32,14 @@ class _PostgresRuns(PostgresRunStorage):
 
 class _PostgresEvents(PostgresEventLogStorage):
     def __init__(self, postgres_url: str) -> None:
-        super().__init__(postgres_url)
+        super().__init__(postgres_url, should_autocreate_tables=False)
         self.optimize_for_webserver(**KEPT)
+        self._tables: set[str] = set()
+
+    def has_table(self, table_name: str) -> bool:
+        if table_name not in self._tables and super().has_table(table_name):
+            self._tables.add(table_name)
+        return table_name in self._tables
 
     def dispose(self) -> None:
         super().dispose()
