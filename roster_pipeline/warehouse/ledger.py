@@ -14,6 +14,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Engine,
+    Select,
     delete,
     func,
     insert,
@@ -280,18 +281,7 @@ def state_before(conn: Connection, district_id: str, import_id: int) -> int | No
     """The import whose state a district's roster had when an import began: the last one merged
     before it or, when that is an undo, the one whose state that gave back. None before the
     first."""
-    table = tables.imports
-    statement = (
-        select(table.c.id, table.c.app, table.c.state_of)
-        .where(
-            table.c.district_id == district_id,
-            table.c.id < import_id,
-            table.c.status.in_(MERGED),
-        )
-        .order_by(table.c.id.desc())
-        .limit(1)
-    )
-    row = conn.execute(statement).one_or_none()
+    row = conn.execute(_merged_before(district_id, import_id).limit(1)).one_or_none()
     if row is None:
         return None
     state: int | None = row.state_of if row.app == UNDO else row.id
@@ -307,8 +297,21 @@ def stands_on(conn: Connection, merged: Import) -> Import:
 def in_effect(conn: Connection, district_id: str, import_id: int) -> set[int]:
     """The imports that had made a district's roster what it was when an import began: neither
     undos nor what they took back, but what was undone and came back by undoing the undo."""
+    found, upto = set[int](), import_id
+    for row in conn.execute(_merged_before(district_id, import_id)):
+        if row.id > upto:
+            continue
+        if row.app == UNDO:
+            upto = row.state_of or 0
+        else:
+            found.add(row.id)
+    return found
+
+
+def _merged_before(district_id: str, import_id: int) -> Select[tuple[int, str, int | None]]:
+    """The imports that were merged before one, the newest first."""
     table = tables.imports
-    statement = (
+    return (
         select(table.c.id, table.c.app, table.c.state_of)
         .where(
             table.c.district_id == district_id,
@@ -317,15 +320,6 @@ def in_effect(conn: Connection, district_id: str, import_id: int) -> set[int]:
         )
         .order_by(table.c.id.desc())
     )
-    found, upto = set[int](), import_id
-    for row in conn.execute(statement):
-        if row.id > upto:
-            continue
-        if row.app == UNDO:
-            upto = row.state_of or 0
-        else:
-            found.add(row.id)
-    return found
 
 
 def returnable_states(conn: Connection, district_id: str) -> set[int]:
