@@ -173,7 +173,7 @@ def load_district(
             kept = {k: v for k, v in yaml.safe_load(text).items() if k != "filters"}
             rules = [yaml.safe_load(rule) for rule in filters]
             text = yaml.safe_dump({**kept, "filters": rules}, sort_keys=False, allow_unicode=True)
-        node, content = _parsed(text)
+        node, repeated, content = _parsed(text)
     except (yaml.YAMLError, ValueError) as error:
         mark = getattr(error, "problem_mark", None)
         line = mark.line + 1 if mark else 1
@@ -185,7 +185,7 @@ def load_district(
         raise DistrictFileError(
             path, [Mistake(1, "the file", _shown(content), "it must be a mapping with a `name`")]
         )
-    if repeated := list(_repeated_keys(node)):
+    if repeated:
         raise DistrictFileError(path, repeated)
     try:
         settings = DistrictSettings.model_validate(content)
@@ -201,15 +201,25 @@ def load_district(
     return settings
 
 
-def _parsed(text: str) -> tuple[yaml.Node | None, Any]:
-    """A document as nodes, with their lines, and as objects. Raises YAMLError."""
+def _parsed(text: str) -> tuple[yaml.Node | None, list[Mistake], Any]:
+    """A document as nodes, with their lines, the keys that stand twice in it, and what it says.
+    Raises YAMLError."""
     try:
         # libyaml, where PyYAML was built with it, is twenty times as fast.
-        loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-        return yaml.compose(text, Loader=loader), yaml.load(text, Loader=loader)  # noqa: S506
+        return _read(getattr(yaml, "CSafeLoader", yaml.SafeLoader)(text))
     except yaml.YAMLError:
         # What is wrong, PyYAML itself says better.
-        return yaml.compose(text, Loader=yaml.SafeLoader), yaml.safe_load(text)
+        return _read(yaml.SafeLoader(text))
+
+
+def _read(loader: Any) -> tuple[yaml.Node | None, list[Mistake], Any]:
+    try:
+        node = loader.get_single_node()
+        # Before anything is made of the nodes, since that puts merged keys into them.
+        repeated = list(_repeated_keys(node))
+        return node, repeated, None if node is None else loader.construct_document(node)
+    finally:
+        loader.dispose()
 
 
 def _repeated_keys(node: yaml.Node | None, loc: tuple[Any, ...] = ()) -> Iterator[Mistake]:
