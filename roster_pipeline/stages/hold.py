@@ -160,7 +160,7 @@ def _where(name: str, deleted: int, plan: SyncPlan, known: Known) -> str:
         return ""
     missing = ", which is missing from orgs.csv" if school in _missing_schools(plan) else ""
     rest, others = deleted - number, known.total(name) - known.at(name, school)
-    without = f"; without that school: {_percent(rest, others)}" if others else ""
+    without = f"; without that school: {_percent(rest, others)}"
     which = "all" if number == deleted else f"{number:,}"
     return f"; {which} of them in {known.school(school)}{missing}{without}"
 
@@ -183,7 +183,7 @@ def _schools(plan: SyncPlan, known: Known, rules: HoldRules) -> list[Reason]:
     """A reason for each school that would lose too much of any type, with all that it loses so."""
     schools = plan.deleted["school"].isin(list(known.names))
     others = plan.deleted.loc[schools & (plan.deleted["enrollment_type"] != "school")]
-    gone = others.groupby(["school", "enrollment_type"]).size().rename("number").reset_index()
+    gone = others.groupby(["school", "enrollment_type"]).size().reset_index()
     lost: dict[str, list[str]] = {}
     for school, name, number in gone.itertuples(index=False, name=None):
         of = known.at(name, school)
@@ -258,7 +258,7 @@ def rekeyed_people(added: pd.DataFrame, deleted: pd.DataFrame) -> pd.DataFrame:
 def _agree(ours: pd.DataFrame, theirs: pd.DataFrame, columns: list[str]) -> pd.Series[bool]:
     keys = [_folded(frame, ["enrollment_type", *columns]) for frame in (ours, theirs)]
     found: pd.Series[bool] = keys[0].notna() & keys[0].isin(keys[1].dropna())
-    return found.fillna(False).astype(bool)
+    return found.astype(bool)
 
 
 def _folded(frame: pd.DataFrame, columns: list[str]) -> pd.Series[str]:
@@ -294,7 +294,7 @@ def nouns(enrollment_type: str) -> str:
 
 
 def _percent(number: int, of: int) -> str:
-    return f"{number / of * 100:.1f} %" if of else "0.0 %"
+    return f"{number / of * 100:.1f} %"
 
 
 def _number(percent: float | None) -> str:

@@ -137,6 +137,7 @@ def suggest_schools(pending: pd.DataFrame, known: pd.DataFrame) -> pd.DataFrame:
         return empty_texts(*SUGGESTION_COLUMNS[:3]).assign(score=pd.Series([], dtype=INTEGER))
     ours, theirs = (_normalised_name(f["name"]).fillna("").tolist() for f in (pending, known))
     scores = np.round(process.cdist(ours, theirs, scorer=fuzz.token_sort_ratio))
+    scores[[not name for name in ours]] = 0  # which are as like one another as can be
     same = _same_identifier(pending["identifier"], known["identifier"])
     ranks = np.where(same, 101, scores)
     best = np.argsort(-ranks, axis=1, kind="stable")[:, :SUGGESTED]

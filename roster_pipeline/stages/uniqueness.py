@@ -113,8 +113,6 @@ def _collisions(members: pd.DataFrame) -> pd.DataFrame:
 
     One row of a file in several user types is no collision with itself.
     """
-    if members.empty:
-        return members.assign(leaves=False, first=False, rows="")
     key = members["key"]
     origin = members["file"] + ":" + members["row"].astype("string[pyarrow]")
     several = origin.groupby(key).transform("nunique") > 1

@@ -16,9 +16,11 @@ from roster_pipeline.districts.files import (
     Mistake,
     UnknownDistrict,
     add_district,
+    aside_path,
     district_ids,
     load_district,
     load_districts,
+    set_district_aside,
 )
 from roster_pipeline.districts.settings import DistrictSettings, settings_hash
 from roster_pipeline.stages.data_requirements import Suites
@@ -260,6 +262,48 @@ attributes:
     ]
 
 
+def test_a_mistake_in_what_an_app_overrides_is_told_there_and_once(tmp_path: Path) -> None:
+    text = """\
+name: A
+filters:
+  - pupil: {grades: {equals: "01"}}
+apps:
+  csv_upload:
+    user_types:
+      aide: nobody
+"""
+    assert [(m.line, m.key) for m in mistakes(tmp_path, text)] == [
+        (3, "filters.0.pupil"),
+        (7, "apps.csv_upload.user_types.aide"),
+    ]
+
+
+def test_what_is_missing_is_told_at_the_line_it_is_missing_beneath(tmp_path: Path) -> None:
+    (nameless,) = mistakes(tmp_path, "timezone: UTC\n")
+    assert (nameless.line, nameless.key) == (1, "name")
+    (without,) = mistakes(
+        tmp_path, "name: A\nuniqueness:\n  student:\n    - {on_duplicate: report}\n"
+    )
+    assert (without.line, without.key) == (4, "uniqueness.student.0.attributes")
+
+
+def test_rules_are_tried_in_the_place_of_the_files(tmp_path: Path) -> None:
+    rules = 'filters: [{student: {grades: {equals: "01"}}}]'
+    write(tmp_path, f"name: Zürich\n{rules}\nuser_types: {{aide: admin}}\n")
+    tried = load_district(tmp_path, "anytown", filters=["teacher: {email: {is_not_empty: }}"])
+    assert tried.filters == ({"teacher": {"email": {"is_not_empty": None}}},)
+    assert (tried.name, tried.user_types) == ("Zürich", {"aide": "admin"})
+    assert "student" in load_district(tmp_path, "anytown").filters[0]
+
+
+def test_a_mistake_in_a_rule_that_is_tried_is_told_like_one_in_the_file(tmp_path: Path) -> None:
+    write(tmp_path, "name: A\n")
+    with pytest.raises(DistrictFileError) as error:
+        load_district(tmp_path, "anytown", filters=["student: {shoe: {equals: a}}"])
+    (mistake,) = error.value.mistakes
+    assert mistake.key == "filters.0.student.shoe"
+
+
 def test_a_file_that_is_not_utf_8_is_told_and_not_guessed(tmp_path: Path) -> None:
     (tmp_path / "anytown.yaml").write_bytes("name: Zürich\n".encode("cp1252"))
     with pytest.raises(DistrictFileError, match="must be YAML in UTF-8"):
@@ -321,3 +365,19 @@ def test_only_a_file_that_changed_is_read_again(
     assert isinstance(known["elm"], DistrictSettings) and known["elm"].name == "Elm Valley"
     (tmp_path / "elm.yaml").unlink()
     assert list(load_districts(tmp_path)) == ["oak"]
+
+
+def test_a_file_that_goes_while_all_are_read_is_no_district(tmp_path: Path) -> None:
+    add_district(tmp_path, "oak", "Oak County", "UTC")
+    (tmp_path / "elm.yaml").symlink_to(tmp_path / "gone.yaml")
+    assert list(load_districts(tmp_path)) == ["oak"]
+
+
+def test_a_district_that_is_set_aside_keeps_its_file_and_is_one_no_more(tmp_path: Path) -> None:
+    path = add_district(tmp_path, "oak", "Oak County", "UTC")
+    text = path.read_text()
+    aside = set_district_aside(tmp_path, "oak")
+    assert aside == aside_path(tmp_path, "oak") and aside.read_text() == text
+    assert district_ids(tmp_path) == []
+    with pytest.raises(UnknownDistrict):
+        set_district_aside(tmp_path, "oak")

@@ -23,6 +23,7 @@ from roster_pipeline.oneroster.effective import (
     carried_forward,
     effective_hash,
     next_sources,
+    roles_are_outdated,
 )
 from roster_pipeline.oneroster.package import Package
 from roster_pipeline.oneroster.reader import FileReading
@@ -223,6 +224,37 @@ def test_files_may_come_together_or_apart() -> None:
     together = next_sources({}, {"a": "1", "b": "2"}, {"a": "bulk", "b": "bulk"})
     apart = next_sources(next_sources({}, {"b": "2"}, {"b": "bulk"}), {"a": "1"}, {"a": "bulk"})
     assert effective_hash(together) == effective_hash(apart)
+
+
+def test_roles_that_users_bring_themselves_end_those_of_roles_csv() -> None:
+    base: Sources = {"users": ["a"], "roles": ["r"]}
+    assert next_sources(base, {"users": "b"}, {"users": "bulk"}) == {"users": ["b"], "roles": ["r"]}
+    assert next_sources(base, {"users": "b"}, {"users": "bulk"}, roles_outdated=True) == {
+        "users": ["b"]
+    }
+    assert base == {"users": ["a"], "roles": ["r"]}
+
+
+@pytest.mark.parametrize(
+    ("version", "modes", "roles", "outdated"),
+    [
+        ("1.1", {}, None, True),
+        ("1.1", {"users": "delta"}, None, False),
+        ("1.1", {}, b"sourcedId\n", False),
+        ("1.2", {}, None, False),
+    ],
+)
+def test_roles_csv_is_outdated_when_all_users_come_anew_with_roles_of_their_own(
+    version: str, modes: dict[str, str], roles: bytes | None, outdated: bool
+) -> None:
+    files = contents({"users": small_district()["users"]}, version=version, modes=modes)
+    if roles:
+        files["roles"] = roles
+    assert roles_are_outdated(Package(files)) is outdated
+
+
+def test_roles_csv_is_not_outdated_by_a_delivery_without_users() -> None:
+    assert not roles_are_outdated(Package(contents({"orgs": small_district()["orgs"]})))
 
 
 # The property

@@ -281,6 +281,29 @@ def test_an_own_attribute_of_a_file_that_is_not_sent_is_an_empty_column(district
     assert passed.fate("class", "m1") == "added"
 
 
+def test_a_file_that_is_not_sent_is_an_enrollment_type_without_records(district: Frames) -> None:
+    needed = [name for name in district if name not in ("courses", "orgs")]
+    roster = mapped({n: district[n] for n in needed}, settings(required_files=needed))
+    assert roster.frames["course"].empty and roster.frames["school"].empty
+    assert roster.organizations.empty
+    whole = clean_roster()
+    for name in ("course", "school"):
+        assert dict(roster.frames[name].dtypes) == dict(whole.frames[name].dtypes)
+    assert set(roster.organizations.columns) == set(whole.organizations.columns)
+
+
+def test_one_of_a_users_other_ids_is_read_by_its_type(district: Frames) -> None:
+    frames = changed(district, "users", "ann", userIds="{LDAP:a1},{FED:12-3}")
+    frames = changed(frames, "users", "ben", userIds="{LDAP:b1},{FEDERAL:9}")
+    frames = changed(frames, "users", "cy", userIds="{FED:}")
+    own = {"state_id": "userIds.FED", "login": "userIds.LDAP"}
+    students = mapped(frames, settings(attributes={"student": own})).frames["student"]
+    read = [
+        (r["state_id"], r["login"]) for r in (record(students, i) for i in ("ann", "ben", "cy"))
+    ]
+    assert read == [("12-3", "a1"), (None, "b1"), (None, None)]
+
+
 def test_of_a_list_read_as_one_value_the_first_element_is_taken(district: Frames) -> None:
     roster = mapped(district, settings(attributes={"student": {"home": "orgSourcedIds"}}))
     assert roster.frames["student"]["home"].tolist() == ["north", "north", "south"]

@@ -110,8 +110,11 @@ def test_past_and_future_are_told_by_the_day_given(
 
 
 def test_the_conditions_of_a_rule_are_joined_by_and(roster: Roster) -> None:
-    assert kept(roster, student(grades={"in": ["03"]}, last_name={"starts_with": "B"})) == ["ben"]
+    grade, name = {"grades": {"in": ["03"]}}, {"last_name": {"starts_with": "B"}}
+    assert kept(roster, student(**grade, **name)) == ["ben"]
+    assert kept(roster, student(**name, **grade)) == ["ben"]
     assert kept(roster, student(last_name={"starts_with": "A", "contains_text": "z"})) == []
+    assert kept(roster, student(last_name={"contains_text": "z", "starts_with": "A"})) == []
 
 
 def test_the_rules_of_a_type_are_joined_by_or(roster: Roster) -> None:
@@ -251,8 +254,11 @@ def test_a_filtered_school_takes_along_all_that_cannot_be_without_it() -> None:
 
 def test_a_class_stays_as_long_as_one_of_its_sessions_does() -> None:
     rules = [{"academic_session": {"session_type": {"equals": "schoolYear"}}}]
-    passed = passage(small_district(), settings(filters=rules))
+    frames = added(small_district(), "academicSessions", "fall", sourcedId="spring")
+    frames = changed(frames, "classes", "m1", termSourcedIds="fall,spring")
+    passed = passage(frames, settings(filters=rules))
     assert passed.fate("class", "m2") == "added"
+    assert passed.fate("class", "m1") == "filtered"
     assert passed.fate("class", "a1") == "filtered"
     assert passed.fate("enrollment", "e6") == "filtered"
     assert passed.findings.empty

@@ -260,6 +260,14 @@ def test_a_broken_row_of_the_district_takes_nothing_out_of_the_warehouse(
     assert passed.findings["code"].tolist() == ["row_ragged"]
 
 
+def test_a_broken_row_of_the_district_is_missed_by_courses_alone_too(district: Frames) -> None:
+    frames = without(district, "users", "ada")
+    known = warehouse_after(passage(frames))
+    passed = passage(frames, warehouse=known, replaced=broken_row(frames, "orgs", "d"))
+    assert deleted(passed) == set()
+    assert passed.fate("course", "math") == "unchanged"
+
+
 def test_a_broken_row_of_the_district_holds_nobody_up_in_a_first_import(district: Frames) -> None:
     passed = passage(district, replaced=broken_row(district, "orgs", "d"))
     assert set(passed.fates.values()) == {"added"}
@@ -296,6 +304,24 @@ def test_references_into_a_file_that_was_not_sent_are_told_once_and_held_against
     ]
     assert records(passed, "class")["course_id"].tolist() == ["math", "math", "art"]
     assert set(passed.fates.values()) == {"added"}
+
+
+@pytest.mark.parametrize("absent", ["courses", "academicSessions", "orgs"])
+def test_where_one_file_is_not_sent_only_references_into_it_are_not_checked(
+    district: Frames, absent: str
+) -> None:
+    needed = [name for name in district if name != absent]
+    frames = {name: district[name] for name in needed}
+    frames = changed(frames, "enrollments", "e3", userSourcedId="nobody")
+    passed = passage(frames, settings(required_files=needed))
+    assert passed.linked.findings[["code", "file"]].to_numpy().tolist() == [
+        ["references_not_checked", f"{absent}.csv"],
+        ["person_id_unknown", "enrollments.csv"],
+    ]
+    fates = {key: outcome for key, outcome in passed.fates.items() if outcome != "added"}
+    assert fates == {("enrollment", "e3"): "invalid"}
+    assert records(passed, "class").loc["m2", "session_ids"] == "fall,y26"
+    assert records(passed, "student").loc["ben", "school_ids"] == "north,south"
 
 
 def test_a_mapped_school_is_found_under_the_id_of_the_delivery_and_of_the_warehouse(

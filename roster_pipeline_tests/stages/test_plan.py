@@ -7,9 +7,18 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from roster_pipeline.roster import ENROLLMENT_TYPES, RECEIVED_OUTCOMES, Roster
+from roster_pipeline.roster import ENROLLMENT_TYPES, RECEIVED_OUTCOMES, TEXT, Roster, empty_texts
 from roster_pipeline.stages.attributes import empty_frame
-from roster_pipeline.stages.plan import COUNT_COLUMNS, make_plan, record_hash
+from roster_pipeline.stages.plan import (
+    CHANGE_COLUMNS,
+    COUNT_COLUMNS,
+    SyncPlan,
+    changed_attributes,
+    make_plan,
+    plan_hash,
+    record_hash,
+    without_deletions,
+)
 from roster_pipeline_tests.stages.passage import (
     Frames,
     Passage,
@@ -25,8 +34,11 @@ from roster_pipeline_tests.stages.passage import (
     settings,
     small_district,
     warehouse_after,
+    with_extra,
     without,
 )
+
+NOTHING_DECIDED = empty_texts("org_id", "school_id", "how")
 
 
 @pytest.fixture
@@ -259,3 +271,147 @@ def test_types_that_vanish_altogether_are_deleted_whole(warehouse: Warehouse) ->
     plan = make_plan(Roster(frames), warehouse.state)
     assert len(plan.deleted) == 24
     assert set(plan.counts["outcome"]) == {"deleted"}
+
+
+@pytest.fixture(scope="module")
+def approved(warehouse: Warehouse) -> SyncPlan:
+    """Ben is updated, enrollment e1 kept, e3 deleted; all else stays as it is."""
+    frames = changed(small_district(), "users", "ben", givenName="Benno")
+    frames = without(changed(frames, "enrollments", "e1", role="wizard"), "enrollments", "e3")
+    return passage(frames, warehouse=warehouse).plan
+
+
+def with_student(plan: SyncPlan, who: str, **cells: str) -> SyncPlan:
+    students = plan.changes["student"].copy()
+    students.loc[students["source_id"] == who, list(cells)] = list(cells.values())
+    return replace(plan, changes={**plan.changes, "student": students})
+
+
+def test_an_approval_is_bound_to_each_change_the_plan_would_make(approved: SyncPlan) -> None:
+    one_more = pd.concat([approved.deleted, approved.kept], ignore_index=True)
+    plans = {
+        "approved": approved,
+        "another version of ben": with_student(approved, "ben", record_hash="0" * 16),
+        "ben comes back": with_student(approved, "ben", outcome="restored"),
+        "another than ben": with_student(approved, "ben", source_id="benno"),
+        "ben stays as he is": with_student(approved, "ben", outcome="unchanged"),
+        "nothing deleted": replace(approved, deleted=approved.deleted.iloc[:0]),
+        "more deleted": replace(approved, deleted=one_more),
+        "another type": replace(approved, deleted=approved.deleted.assign(enrollment_type="class")),
+        "nothing kept": replace(approved, kept=approved.kept.iloc[:0]),
+        "kept, not deleted": replace(approved, deleted=approved.kept, kept=approved.deleted),
+    }
+    hashes = {told: plan_hash(plan, NOTHING_DECIDED) for told, plan in plans.items()}
+    assert len(set(hashes.values())) == len(plans), hashes
+    assert all(len(h) == 64 and int(h, 16) >= 0 for h in hashes.values())
+
+
+def test_an_approval_holds_whatever_the_order_and_what_stays_as_it_is(approved: SyncPlan) -> None:
+    back = {name: frame.iloc[::-1] for name, frame in approved.changes.items()}
+    same = [
+        replace(approved, changes=back),
+        replace(approved, deleted=approved.deleted.assign(school="elsewhere")),
+        with_student(approved, "cy", record_hash="0" * 16, source_id="cyan"),
+    ]
+    hashes = {plan_hash(plan, NOTHING_DECIDED) for plan in (approved, *same)}
+    assert len(hashes) == 1
+
+
+def test_an_approval_is_bound_to_the_schools_it_was_given_for(approved: SyncPlan) -> None:
+    decided = pd.DataFrame(
+        {"org_id": ["north", "south"], "school_id": ["north", None], "how": ["known", "pending"]}
+    ).astype(TEXT)
+    told = plan_hash(approved, decided)
+    assert plan_hash(approved, decided.iloc[::-1]) == told
+    # How a school was found changes nothing.
+    assert plan_hash(approved, decided.assign(how="manual")) == told
+    others = [
+        decided.assign(school_id="north"),
+        decided.assign(school_id=""),
+        decided.assign(org_id=["north", "west"]),
+        NOTHING_DECIDED,
+    ]
+    assert len({told, *(plan_hash(approved, other) for other in others)}) == 1 + len(others)
+
+
+def with_own(**own: list[str | None]) -> Roster:
+    """The clean roster, whose three students have attributes of the district's own."""
+    roster = clean_roster()
+    columns = {name: pd.Series(values, dtype=TEXT) for name, values in own.items()}
+    sources = {**roster.sources["student"], **{name: f"users.metadata.{name}" for name in own}}
+    return replace(
+        roster,
+        frames={**roster.frames, "student": roster.frames["student"].assign(**columns)},
+        sources={**roster.sources, "student": sources},
+    )
+
+
+def test_own_attributes_are_one_json_object_a_record_without_those_that_are_blank() -> None:
+    # Without blanks and in the order of the settings, as it is compared as a text.
+    roster = with_own(bus=["9", None, "7"], lunch=['a "b"\\c', None, None])
+    students = make_plan(roster, empty_warehouse().state).changes["student"]
+    assert students["extra"].fillna("none").tolist() == [
+        '{"bus":"9","lunch":"a \\"b\\"\\\\c"}',
+        "none",
+        '{"bus":"7"}',
+    ]
+    assert not {"bus", "lunch"} & set(students.columns)
+    assert students["extra"].dtype == TEXT
+
+
+def test_every_text_of_an_own_attribute_is_read_again_from_its_json() -> None:
+    texts = ["".join(chr(code) for code in range(0x20)), '\\"/é\u2028😀', ""]
+    plan = make_plan(with_own(note=list(texts)), empty_warehouse().state)
+    read = with_extra(plan, "student")
+    assert list(read.values()) == [{"note": text} for text in texts]
+
+
+def test_an_own_attribute_that_changes_updates_the_record() -> None:
+    before = make_plan(with_own(bus=["9", "8", None]), empty_warehouse().state)
+    students = before.changes["student"].assign(active=True)
+    students["school"] = students["primary_school"]
+    state = {**empty_warehouse().state, "student": students}
+    now = make_plan(with_own(bus=["9", "7", "1"]), state).changes["student"]
+    assert now["outcome"].tolist() == ["unchanged", "updated", "updated"]
+
+
+def test_records_without_own_attributes_have_no_extra(first: Passage) -> None:
+    for frame in first.plan.changes.values():
+        assert frame["extra"].isna().all()
+        assert frame["extra"].dtype == TEXT
+
+
+def test_without_deletions_a_plan_adds_and_updates_as_before(approved: SyncPlan) -> None:
+    assert list(approved.deleted["source_id"]) == ["e3"]
+    milder = without_deletions(approved)
+    assert milder.deleted.empty
+    assert list(milder.deleted.columns) == list(approved.deleted.columns)
+    assert milder.changes is approved.changes and milder.kept is approved.kept
+    others = approved.counts.loc[approved.counts["outcome"] != "deleted"]
+    assert len(others) == len(approved.counts) - 1
+    assert milder.counts.equals(others.reset_index(drop=True))
+
+
+def test_changed_attributes_are_counted_by_the_records_they_differ_in(first: Passage) -> None:
+    before = first.plan.changes["student"]
+    after = changed(small_district(), "users", "ann", givenName="Anna", email=None, grades="02")
+    after = changed(after, "users", "ben", givenName="Benno", middleName="B")
+    # Who is in one of the two only does not count; nor does it matter who comes first.
+    after = added(without(after, "users", "cy"), "users", "tom", sourcedId="dee")
+    after = changed(after, "users", "dee", role="student", email="dee@s.example")
+    now = passage(after).plan.changes["student"].iloc[::-1].assign(extra='{"bus":"9"}')
+    told = changed_attributes("student", now, before)
+    assert tuple(told.columns) == CHANGE_COLUMNS
+    assert told.to_numpy().tolist() == [
+        ["student", "first_name", 2],
+        ["student", "middle_name", 1],
+        ["student", "email", 1],
+        ["student", "grades", 1],
+        ["student", "extra", 2],
+    ]
+
+
+def test_records_that_say_the_same_have_no_changed_attributes(first: Passage) -> None:
+    for name, frame in first.plan.changes.items():
+        assert changed_attributes(name, frame, frame).empty
+        assert changed_attributes(name, frame, frame.iloc[:0]).empty

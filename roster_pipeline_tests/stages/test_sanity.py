@@ -39,6 +39,22 @@ def test_a_sound_roster_has_none() -> None:
     assert oddities(roster()) == {}
 
 
+def test_an_oddity_says_what_it_is_and_of_which_type_its_records_are() -> None:
+    told = {o.name: o for o in look_for_oddities(roster())}
+    assert told["class_without_teacher"].says == "classes without a teacher"
+    assert told["class_without_teacher"].enrollment_type == "class"
+    assert told["organization_circle"].enrollment_type == "school"
+    assert all(o.says and o.source_ids.dtype == TEXT for o in told.values())
+
+
+def test_an_enrollment_without_a_role_is_of_no_student_and_no_teacher() -> None:
+    unclear = texts(person_id=["ann", "tom"], class_id=["math1", "math1"], role=[None, None])
+    assert oddities(roster(enrollment=unclear)) == {
+        "class_without_students": ["math1"],
+        "class_without_teacher": ["math1"],
+    }
+
+
 def test_a_class_without_students_and_teacher_and_its_people_without_classes_are_told() -> None:
     nobody = texts(person_id=[], class_id=[], role=[])
     assert oddities(roster(enrollment=nobody)) == {
@@ -93,6 +109,14 @@ def test_a_circle_through_a_district_is_seen() -> None:
     r = roster(school=texts(source_id=["north"], parent_id=["district"]))
     looped = Roster(r.frames, organizations=texts(source_id=["district"], parent_id=["north"]))
     assert oddities(looped) == {"organization_circle": ["north", "district"]}
+
+
+def test_an_organisation_of_which_a_row_was_rejected_is_told_once() -> None:
+    r = roster(school=texts(source_id=["north"], parent_id=["district"]))
+    rows = texts(source_id=["district", "north"], parent_id=["north", None])
+    assert oddities(Roster(r.frames, organizations=rows)) == {
+        "organization_circle": ["north", "district"]
+    }
 
 
 def test_an_empty_roster_has_none() -> None:

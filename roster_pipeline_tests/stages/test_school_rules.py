@@ -5,8 +5,9 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from roster_pipeline.roster import TEXT
+from roster_pipeline.roster import INTEGER, TEXT
 from roster_pipeline.stages.schools import (
+    SUGGESTION_COLUMNS,
     SchoolRules,
     decide_schools,
     ignore_schools,
@@ -65,9 +66,63 @@ def test_suggestions_go_by_identifier_then_by_likeness_of_the_name() -> None:
     assert first["score"]["b"] == 100 and 60 <= first["score"]["c"] < 100
 
 
+Suggestions = list[tuple[str, str, str, int]]
+
+
+def suggested(pending: pd.DataFrame, known: pd.DataFrame) -> Suggestions:
+    frame = suggest_schools(pending, known)
+    assert tuple(frame.columns) == SUGGESTION_COLUMNS
+    assert [str(d) for d in frame.dtypes] == [str(d) for d in (TEXT, TEXT, TEXT, INTEGER)]
+    assert frame.index.tolist() == list(range(len(frame)))
+    return list(frame.itertuples(index=False, name=None))
+
+
+@pytest.mark.parametrize("name", [None, "", " ", "--"])
+def test_schools_without_a_name_are_not_taken_for_one_another(name: str | None) -> None:
+    nameless = schools(("a", name, None))
+    assert suggested(nameless, schools(("1", name, None), ("2", "Oak", None))) == []
+    assert suggested(nameless, schools(("1", name, None)).assign(identifier="17")) == []
+
+
+def test_the_three_likeliest_schools_are_suggested_the_likeliest_first() -> None:
+    known = schools(
+        ("1", "Mill Creek Middle", None),
+        ("2", "Mill Creek Middle School", "5"),
+        ("3", "MILL CREEK - MIDDLE", "6"),
+        ("4", "Creek Mill Middle Schools", "7"),
+        ("5", "Unlike", "21"),
+    )
+    pending = schools(("x", "Mill Creek Middle", "21"), ("y", "Nowhere To Be Found", None))
+    assert suggested(pending, known) == [
+        ("x", "5", "identifier", 100),
+        ("x", "1", "name", 100),
+        ("x", "3", "name", 100),
+    ]
+
+
+def test_words_in_another_order_are_alike() -> None:
+    assert suggested(schools(("x", "School, Elm High", None)), KNOWN)[0][:2] == ("x", "2")
+
+
+def test_a_name_is_suggested_from_sixty_of_a_hundred_on() -> None:
+    known = schools(("1", "abcde", None), ("2", "abxyz", None))
+    assert suggested(schools(("x", "abcvw", None)), known) == [("x", "1", "similar", 60)]
+
+
+def test_of_many_schools_that_are_equally_alike_the_first_are_suggested() -> None:
+    known = schools(*((f"k{n}", "Oak Elementary", None) for n in range(40)))
+    found = suggested(schools(("x", "Oak Elementary", None)), known)
+    assert [school for _, school, _, _ in found] == ["k0", "k1", "k2"]
+
+
+def test_blanks_are_not_alike() -> None:
+    assert suggested(schools(("x", "Oak", None)), schools(("1", "Elm", None))) == []
+    assert suggested(schools(("x", None, None)), schools(("1", "xxxx", "18"))) == []
+
+
 def test_without_schools_there_is_nothing_to_suggest() -> None:
-    assert suggest_schools(RECEIVED, KNOWN.iloc[:0]).empty
-    assert suggest_schools(RECEIVED.iloc[:0], KNOWN).empty
+    assert suggested(RECEIVED, KNOWN.iloc[:0]) == []
+    assert suggested(RECEIVED.iloc[:0], KNOWN) == []
 
 
 def test_schools_that_nobody_sends_any_more_have_vanished() -> None:
@@ -79,15 +134,20 @@ def test_schools_that_nobody_sends_any_more_have_vanished() -> None:
 
 
 def test_what_is_pending_or_has_vanished_is_told() -> None:
-    received = RECEIVED.assign(file="orgs.csv", row=pd.Series([2, 3]))
-    known = KNOWN.assign(active=True)
-    decisions = decide_schools(received, KNOWN, {}, SchoolRules(auto_map=False))
-    told = tell_schools(received, decisions, known)
-    assert list(zip(told["code"], told["source_id"], told["row"].fillna(0), strict=True)) == [
-        ("school_pending", "x", 3),
-        ("school_vanished", "2", 0),
+    more = schools(("y", "Zzyzx", None))
+    received = pd.concat([RECEIVED, more], ignore_index=True).assign(file="orgs.csv", row=[2, 3, 4])
+    known = pd.concat([KNOWN, schools(("3", "Elm High Schools", None))], ignore_index=True)
+    decisions = decide_schools(received, known, {}, SchoolRules(auto_map=False))
+    told = tell_schools(received, decisions, known.assign(active=[True, True, False]))
+    assert told["code"].tolist() == ["school_pending", "school_pending", "school_vanished"]
+    assert told["source_id"].tolist() == ["x", "y", "2"]
+    assert told["row"].fillna(0).tolist() == [3, 4, 0]
+    assert set(told["file"]) == {"orgs.csv"}
+    assert told["school"].iloc[2] == "2"
+    assert told["message"].tolist()[:2] == [
+        "No school has been named for the organisation x, perhaps 2.",
+        "No school has been named for the organisation y.",
     ]
-    assert "perhaps 2" in told["message"][0]
 
 
 def test_an_ignored_school_takes_all_that_is_its_own_along_as_filtered() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pandas as pd
 import pytest
 
-from roster_pipeline.roster import empty_texts
+from roster_pipeline.roster import TEXT, empty_texts
 from roster_pipeline.stages.schools import SchoolRules, decide_schools
 from roster_pipeline_tests.stages.passage import (
     Cell,
@@ -39,7 +39,8 @@ def decisions(
     **rules: bool,
 ) -> Decisions:
     decided = decide_schools(received, known, mappings or {}, SchoolRules(**rules))
-    assert list(decided.columns) == ["org_id", "school_id", "how"]
+    assert decided.dtypes.to_dict() == dict.fromkeys(["org_id", "school_id", "how"], TEXT)
+    assert decided.index.tolist() == list(range(len(decided)))
     return {
         org: (None if pd.isna(school) else school, how)
         for org, school, how in decided.itertuples(index=False)
@@ -75,6 +76,12 @@ def test_a_school_with_a_new_id_is_found_by_its_identifier() -> None:
 def test_a_school_with_a_new_id_is_found_by_its_name(name: str) -> None:
     received = schools(("new-id", name, None))
     assert decisions(received, schools(NORTH)) == {"new-id": ("n", "name")}
+
+
+def test_identifiers_are_compared_exactly() -> None:
+    known = schools(("n", "North", "AB-1"))
+    assert decisions(schools(("x", "Mill", "AB-1")), known) == {"x": ("n", "identifier")}
+    assert decisions(schools(("x", "Mill", "ab 1")), known) == {"x": ("x", "new")}
 
 
 def test_the_identifier_goes_before_the_name() -> None:
@@ -182,5 +189,6 @@ def test_of_several_organisations_that_are_one_school_the_first_stands_for_it() 
 
 def test_mapping_schools_changes_nothing_where_the_ids_are_the_same() -> None:
     passed = passage(small_district(), settings())
+    assert passed.mapped_schools.findings.empty
     for name, before in passed.linked.roster.frames.items():
         assert passed.mapped_schools.roster.frames[name].equals(before)

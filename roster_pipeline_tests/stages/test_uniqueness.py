@@ -7,7 +7,9 @@ a student and a teacher with one sis_id always were.
 from __future__ import annotations
 
 import unicodedata
+from dataclasses import replace
 
+import pandas as pd
 import pytest
 
 from roster_pipeline.findings import Outcome
@@ -17,6 +19,7 @@ from roster_pipeline_tests.stages.passage import (
     Frames,
     added,
     changed,
+    clean_roster,
     ended,
     mapped,
     settings,
@@ -107,14 +110,31 @@ def test_each_of_three_is_told_with_the_rows_of_all(district: Frames) -> None:
     assert "one@" not in " ".join(outcome.findings["message"])
 
 
-def test_of_many_rows_the_first_ten_are_named_and_the_others_counted(district: Frames) -> None:
+@pytest.mark.parametrize(("number", "more"), [(10, ""), (11, " and 1 more"), (12, " and 2 more")])
+def test_of_many_rows_the_first_ten_are_named_and_the_others_counted(
+    district: Frames, number: int, more: str
+) -> None:
     frames = district
-    for number in range(12):
-        values: dict[str, Cell] = {"sourcedId": f"s{number}", "email": "one@s.example"}
+    for n in range(number):
+        values: dict[str, Cell] = {"sourcedId": f"s{n}", "email": "one@s.example"}
         frames = added(frames, "users", "ann", **values)
     assert unique(frames).findings["message"].iloc[0] == (
-        "The same email stands in users.csv rows 11, 12, 13, 14, 15, 16, 17, 18, 19, 20 and 2 more."
+        f"The same email stands in users.csv rows 11, 12, 13, 14, 15, 16, 17, 18, 19, 20{more}."
     )
+
+
+def test_each_collision_is_told_with_its_own_rows(district: Frames) -> None:
+    frames = added(district, "users", "ben", sourcedId="dee", email="cy@s.example")
+    frames = added(frames, "users", "ben", sourcedId="eve")
+    findings = unique(frames).findings.set_index("source_id")
+    says = "The same email stands in users.csv rows {}."
+    assert findings["message"].to_dict() == {
+        "ben": says.format("3, 12"),
+        "cy": says.format("4, 11"),
+        "dee": says.format("4, 11"),
+        "eve": says.format("3, 12"),
+    }
+    assert set(findings["attribute"]) == {"email"}
 
 
 @pytest.mark.parametrize(
@@ -239,6 +259,37 @@ def test_one_person_twice_in_one_type_is_left_out(district: Frames) -> None:
         ("student", "ann", "duplicate"),
         ("student", "ann2", "duplicate"),
     ]
+
+
+def test_one_row_in_two_types_does_not_collide_with_itself() -> None:
+    # As version 1.2 has a person with two roles.
+    roster = clean_roster()
+    teachers = roster.frames["teacher"]
+    ann = roster.frames["student"].loc[[0], teachers.columns]
+    both = pd.concat([teachers, ann], ignore_index=True)
+    outcome = check_uniqueness(
+        replace(roster, frames={**roster.frames, "teacher": both}), settings()
+    )
+    assert outcome.findings.empty
+    assert outcome.roster.ended.empty
+    # Another person with the same address collides with both of what she is.
+    shared = changed(small_district(), "users", "ada", email="ann@s.example")
+    admins = mapped(shared).frames["admin"]
+    outcome = check_uniqueness(
+        replace(roster, frames={**roster.frames, "teacher": both, "admin": admins}), settings()
+    )
+    assert sorted(ended(outcome.roster)) == [
+        ("admin", "ada", "duplicate"),
+        ("student", "ann", "duplicate"),
+        ("teacher", "ann", "duplicate"),
+    ]
+
+
+def test_collisions_are_told_in_the_order_of_the_types_and_of_the_files(district: Frames) -> None:
+    frames = district
+    for source_id in ("ada", "tess", "cy", "ann"):
+        frames = changed(frames, "users", source_id, email="one@s.example")
+    assert unique(frames).findings["source_id"].tolist() == ["ann", "cy", "tess", "ada"]
 
 
 def test_a_record_that_collides_twice_ends_once(district: Frames) -> None:
