@@ -475,12 +475,12 @@ def _write_dagster_yaml(target: Path) -> None:
         return
 
     def led_here(path: re.Match[str]) -> str:
-        return path[1] + json.dumps(f"{target.parent}{path[2]}", ensure_ascii=False)
+        return path[1] + json.dumps(str(target.parent), ensure_ascii=False)
 
     text = source.read_text(encoding="utf-8")
     wanted = (
         f"{WRITTEN_BY_ROSTER}{source}; to keep changes of your own here, remove this line.\n\n"
-    ) + re.sub(r"(?m)^( +base_dir: )\.roster/dagster(.*)$", led_here, text)
+    ) + re.sub(r"(?m)^( +base_dir: )\.roster/dagster$", led_here, text)
     if target.exists() and target.read_text(encoding="utf-8") == wanted:
         return
     # Another process may be reading it.

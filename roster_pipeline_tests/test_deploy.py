@@ -123,7 +123,7 @@ def test_the_instance_on_postgresql_is_the_projects_but_for_where_history_is() -
     project = documents(ROOT / "dagster.yaml")[0]
     postgresql = documents(DEPLOY / "postgres" / "dagster.yaml")[0]
     del postgresql["storage"], project["storage"]
-    del project["local_artifact_storage"], project["compute_logs"]
+    del project["local_artifact_storage"]
     assert postgresql == project
 
 

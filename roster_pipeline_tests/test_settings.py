@@ -222,15 +222,11 @@ def test_dagsters_folder_gets_the_projects_configuration_with_history_beside_it(
     project = yaml.safe_load((project_folder() / "dagster.yaml").read_text(encoding="utf-8"))
     places = []
     for config in (written, project):
-        blocks = (
-            config["storage"]["custom"],
-            config["local_artifact_storage"],
-            config["compute_logs"],
-        )
+        blocks = config["storage"]["custom"], config["local_artifact_storage"]
         places.append([block["config"].pop("base_dir") for block in blocks])
     assert written == project
     folder = str(settings.dagster)
-    assert places[0] == [folder, folder, f"{folder}/storage"]
+    assert places[0] == [folder, folder]
 
 
 def test_a_configuration_of_ones_own_is_kept_and_ours_is_renewed(tmp_path: Path) -> None:
@@ -258,7 +254,7 @@ def test_dagster_reads_both_configurations_and_keeps_history_in_one_place(
     of_roster = InstanceRef.from_dir(str(settings.dagster))
     of_dagster_dev = InstanceRef.from_dir(str(tmp_path), config_dir=str(project_folder()))
     assert of_roster.settings == of_dagster_dev.settings
-    for part in ("storage_data", "local_artifact_storage_data", "compute_logs_data"):
+    for part in ("storage_data", "local_artifact_storage_data"):
         ours = getattr(of_roster, part).config_dict["base_dir"]
         theirs = getattr(of_dagster_dev, part).config_dict["base_dir"]
         assert Path(theirs).absolute() == Path(ours)
