@@ -3,6 +3,7 @@ warehouse on each dialect: SQLite in a file, PostgreSQL in a server of the test 
 
 from __future__ import annotations
 
+import gc
 import itertools
 import json
 import os
@@ -27,6 +28,7 @@ from typer.testing import CliRunner
 
 from roster_pipeline.warehouse import database
 from roster_pipeline.warehouse.tables import metadata
+from roster_pipeline_tests.end_to_end.deliveries import district, written
 
 VARIABLES = (
     "ROSTER_HOME",
@@ -62,14 +64,18 @@ class Said:
 
 Roster = Callable[..., Said]
 
-_buckets = itertools.count()
+TEMPLATE = "after_an_import"
+
+_buckets, _databases = itertools.count(), itertools.count()
 
 MEMORY = Path("/dev/shm")
 """A disk in memory, where there is one: the databases of the tests need not outlive the power."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Put the tests' folders there, unless --basetemp says where."""
+    """Put the tests' folders there, unless --basetemp says where, and look for garbage less often
+    than Python does, which takes a twentieth of the time of an import."""
+    gc.set_threshold(20_000, 50, 100)
     on_disk = config.option.basetemp is not None or not os.access(MEMORY, os.W_OK)
     if not on_disk and not hasattr(config, "workerinput"):
         config.option.basetemp = tempfile.mkdtemp(prefix="roster-tests-", dir=MEMORY)
@@ -114,31 +120,8 @@ def kept_for_the_session() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="session")
-def dagster_kept() -> Iterator[None]:
-    """Dagster makes a database engine for each event that it stores; the same one does."""
-    from dagster._core.storage import sql
-    from dagster._core.storage.event_log.sqlite import sqlite_event_log
-    from dagster._core.storage.runs.sqlite import sqlite_run_storage
-    from dagster._core.storage.schedules.sqlite import sqlite_schedule_storage
-
-    engines: dict[str, Engine] = {}
-
-    def make_once(url: str, **options: Any) -> Engine:
-        if url not in engines:
-            if len(engines) > 20:
-                engines.clear()
-            engines[url] = sql.create_engine(url, **options)
-        return engines[url]
-
-    with pytest.MonkeyPatch.context() as patch:
-        for module in (sqlite_event_log, sqlite_run_storage, sqlite_schedule_storage):
-            patch.setattr(module, "create_engine", make_once)
-        yield
-
-
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dagster_kept: None) -> Path:
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A ROSTER_HOME of the test's own. All variables are set, so that what a command adds to the
     environment is taken back."""
     home = tmp_path / "home"
@@ -157,10 +140,15 @@ def live_in(home: Path, patch: pytest.MonkeyPatch) -> None:
 def nothing_required(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No data are required of the records, so that no process of the test need import Great
     Expectations, which takes longer than all else that it does."""
-    suites = tmp_path / "no expectations"
+    require_nothing(tmp_path, monkeypatch)
+
+
+def require_nothing(folder: Path, patch: pytest.MonkeyPatch) -> None:
+    """Put suites in which nothing is expected into a folder, and take these."""
+    suites = folder / "no expectations"
     suites.mkdir()
     (suites / "student.json").write_text('{"name": "student", "expectations": []}')
-    monkeypatch.setenv("ROSTER_EXPECTATIONS", str(suites))
+    patch.setenv("ROSTER_EXPECTATIONS", str(suites))
 
 
 @pytest.fixture
@@ -264,3 +252,71 @@ def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "disk":
         return str(tmp_path / "store")
     return f"{request.getfixturevalue('bucket_url')}/store"
+
+
+def first_import(folder: Path, warehouse_url: str) -> Path:
+    """A home in which the district oak has imported district(300) from a zip, as import 1, with
+    no data required of the records. warehouse_url: blank for a file in the home."""
+    from roster_pipeline.cli.main import app
+
+    with pytest.MonkeyPatch.context() as patch:
+        live_in(folder / "home", patch)
+        require_nothing(folder, patch)
+        patch.setenv("ROSTER_WAREHOUSE_URL", warehouse_url)
+        package = written(folder, "OneRoster", district(300))
+        for command in (
+            ("district", "add", "oak", "--name", "Oak County"),
+            ("import", "oak", str(package)),
+        ):
+            assert CliRunner().invoke(app, command).exit_code == 0
+    return folder / "home"
+
+
+@pytest.fixture(scope="session")
+def home_after_an_import(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A first import, made once, that many tests begin with."""
+    return first_import(tmp_path_factory.mktemp("first"), "")
+
+
+@pytest.fixture(scope="session")
+def home_after_an_import_on_postgresql(
+    tmp_path_factory: pytest.TempPathFactory, postgresql_server: PostgresServer
+) -> Path:
+    """The same, whose warehouse is the database TEMPLATE."""
+    with psycopg.connect(postgresql_server.get_uri(), autocommit=True) as conn:
+        conn.execute(f"CREATE DATABASE {TEMPLATE}")
+    url = postgresql_server.get_uri(database=TEMPLATE)
+    home = first_import(tmp_path_factory.mktemp("first"), url)
+    with psycopg.connect(postgresql_server.get_uri(), autocommit=True) as conn:
+        # A database that somebody is connected to cannot be copied.
+        conn.execute(f"ALTER DATABASE {TEMPLATE} ALLOW_CONNECTIONS false")
+        conn.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [TEMPLATE]
+        )
+    return home
+
+
+@pytest.fixture
+def after_an_import(home: Path, nothing_required: None, home_after_an_import: Path) -> str:
+    """The test's home is a copy of that one; the URL of its warehouse."""
+    shutil.copytree(home_after_an_import, home)
+    return f"sqlite:///{home / 'warehouse.db'}"
+
+
+@pytest.fixture
+def after_an_import_on_postgresql(
+    home: Path,
+    nothing_required: None,
+    home_after_an_import_on_postgresql: Path,
+    postgresql_server: PostgresServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[str]:
+    """The same, with a copy of its warehouse on PostgreSQL."""
+    shutil.copytree(home_after_an_import_on_postgresql, home)
+    name = f"{TEMPLATE}_{next(_databases)}"
+    with psycopg.connect(postgresql_server.get_uri(), autocommit=True) as conn:
+        conn.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
+        url = postgresql_server.get_uri(database=name)
+        monkeypatch.setenv("ROSTER_WAREHOUSE_URL", url)
+        yield url
+        conn.execute(f"DROP DATABASE {name} WITH (FORCE)")

@@ -88,7 +88,7 @@ def test_a_port_that_is_taken_is_told_with_what_to_do(
 
 @pytest.mark.slow
 def test_the_ui_is_guarded_materialises_all_assets_and_ends_with_all_its_children(
-    home: Path, roster: Roster
+    home: Path, nothing_required: None, roster: Roster
 ) -> None:
     assert roster("district", "add", "oak", "--name", "Oak").code == 0
     write_package(home / "landing" / "oak" / "OneRoster.zip", make_district(300))
@@ -143,11 +143,8 @@ def said_over_a_socket(ui: Served, query: str, origin: str | None = None) -> str
 
 
 @pytest.mark.slow
-def test_a_read_only_ui_shows_all_and_can_change_nothing(home: Path, roster: Roster) -> None:
+def test_a_read_only_ui_shows_all_and_can_change_nothing(home: Path, after_an_import: str) -> None:
     """Guards against what Dagster's own read-only mode lets through or looks at first."""
-    assert roster("district", "add", "oak", "--name", "Oak").code == 0
-    write_package(home / "landing" / "oak" / "OneRoster.zip", make_district(300))
-    assert roster("import", "oak").code == 0
     with serving(home, "--read-only") as ui:
         runs = "{ runsOrError { ... on Runs { results { runId status } } } }"
         before = ui.graphql(runs)

@@ -10,7 +10,6 @@ import pytest
 from roster_pipeline.definitions import defs
 from roster_pipeline.defs.partitions import DISTRICTS
 from roster_pipeline.settings import load_settings
-from roster_pipeline_tests.conftest import Roster
 from roster_pipeline_tests.end_to_end.deliveries import district, schools, without_school, written
 
 
@@ -29,11 +28,9 @@ def run(
 
 
 def test_a_held_import_succeeds_without_a_merge_and_is_approved_by_a_job(
-    roster: Roster, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    after_an_import: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    roster("district", "add", "oak", "--name", "Oak County")
     frames = district(300)
-    roster("import", "oak", written(tmp_path, "first", frames))
     second = written(tmp_path, "second", without_school(frames, schools(frames)[0]))
 
     held = run("import_roster", {"app": "csv_upload", "files": [str(second)]}, monkeypatch)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import dagster as dg
 import pytest
 
@@ -21,7 +19,7 @@ from roster_pipeline_tests.end_to_end.deliveries import district
 
 
 def test_an_import_leaves_what_it_was_not_asked_for_and_books_what_it_takes(
-    roster: Roster, home: Path, monkeypatch: pytest.MonkeyPatch
+    roster: Roster, nothing_required: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     roster("district", "add", "oak", "--name", "Oak County")
     path = load_settings().landing / "oak" / "OneRoster.zip"

@@ -359,7 +359,7 @@ def test_the_views_can_be_materialised_by_hand_also_before_the_first_import(
 
 @pytest.mark.slow
 def test_runs_that_merge_hold_refuse_and_undo_each_renew_the_views_once(
-    roster: Command, home: Path, tmp_path: Path
+    roster: Command, home: Path, nothing_required: None, tmp_path: Path
 ) -> None:
     roster("district", "add", "oak", "--name", "Oak County")
     frames = district(300)

@@ -1,4 +1,6 @@
-"""Imports that are started at the same time, by processes of their own."""
+"""Imports that are started at the same time, by processes of their own, on SQLite. (Many at once on
+PostgreSQL are in test_daemon.py, its lock between processes in test_lock.py.)
+"""
 
 from __future__ import annotations
 
@@ -9,45 +11,61 @@ from pathlib import Path
 
 import pytest
 
+from roster_pipeline.settings import load_settings
 from roster_pipeline.warehouse import ledger
 from roster_pipeline.warehouse.database import open_warehouse, reading
 from roster_pipeline_tests.conftest import Roster
 from roster_pipeline_tests.end_to_end.deliveries import district, students, without_people, written
+from roster_pipeline_tests.serving import ROOT
 
-COMMAND = "from roster_pipeline.cli.main import main; main()"
+AT_ONCE = """
+import multiprocessing, os, sys
+import roster_pipeline.definitions
+from roster_pipeline.cli.main import main
+
+def run(district_id, package):
+    log = os.open(f"{package}-{district_id}.log", os.O_WRONLY | os.O_CREAT)
+    for stream in (1, 2):
+        os.dup2(log, stream)
+    sys.argv[1:] = ["import", district_id, package]
+    main()
+
+imports = zip(sys.argv[1::2], sys.argv[2::2])
+processes = [multiprocessing.get_context("fork").Process(target=run, args=i) for i in imports]
+for process in processes:
+    process.start()
+for process in processes:
+    process.join()
+print(*(process.exitcode for process in processes))
+"""
+"""Forks a `roster import` for each pair of a district and a package, so that none of them has to
+begin with importing what it is made of, and prints their exit codes."""
 
 
 @pytest.fixture
-def started(
-    roster: Roster, nothing_required: None, warehouse_url: str, monkeypatch: pytest.MonkeyPatch
-) -> Roster:
-    monkeypatch.setenv("ROSTER_WAREHOUSE_URL", warehouse_url)
+def started(roster: Roster, nothing_required: None) -> Roster:
     for district_id in ("oak", "elm"):
         assert roster("district", "add", district_id, "--name", district_id).code == 0
-    open_warehouse(warehouse_url).dispose()
+    open_warehouse(load_settings().warehouse_url).dispose()
     return roster
 
 
 def import_at_once(*imports: tuple[str, Path]) -> list[tuple[int, str]]:
     """Each import's exit code and what it printed."""
-    root = Path(__file__).parents[2]
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", COMMAND, "import", district_id, str(package)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            env={**os.environ, "PYTHONPATH": str(root)},
-        )
-        for district_id, package in imports
-    ]
-    said = [process.communicate()[0] for process in processes]
-    return [(p.returncode, text) for p, text in zip(processes, said, strict=True)]
+    done = subprocess.run(
+        [sys.executable, "-c", AT_ONCE, *(str(part) for pair in imports for part in pair)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    said = [Path(f"{package}-{district_id}.log").read_text() for district_id, package in imports]
+    return list(zip(map(int, done.stdout.split()), said, strict=True))
 
 
 @pytest.mark.slow
 def test_two_imports_of_one_district_are_never_interleaved_and_one_of_another_goes_on(
-    started: Roster, warehouse_url: str, tmp_path: Path
+    started: Roster, tmp_path: Path
 ) -> None:
     frames = district(300)
     one = written(tmp_path, "one", frames)
@@ -59,7 +77,7 @@ def test_two_imports_of_one_district_are_never_interleaved_and_one_of_another_go
     counts = started("overview", "elm", "--format", "json").json()
     assert sum(r["records"] for r in counts if r["enrollment_type"] == "student") == 300
     codes = sorted(code for code, _ in said)
-    engine = open_warehouse(warehouse_url)
+    engine = open_warehouse(load_settings().warehouse_url)
     with reading(engine) as conn:
         entries = sorted(ledger.imports(conn, "oak"), key=lambda entry: entry.id)
     engine.dispose()

@@ -23,15 +23,21 @@ RECEIVED = (
 
 
 @pytest.fixture
-def district(roster: Roster) -> str:
+def district(roster: Roster, nothing_required: None) -> str:
     assert roster("district", "add", "oak", "--name", "Oak County").code == 0
     return "oak"
 
 
 @pytest.fixture
-def settled(after_an_import: None) -> str:
+def settled(after_an_import: str) -> str:
     """A district that has imported make_district(300)."""
     return "oak"
+
+
+@pytest.fixture
+def data_required(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is required by default, after all."""
+    monkeypatch.setenv("ROSTER_EXPECTATIONS", "")
 
 
 def warehouse_hash(home: Path) -> str:
@@ -46,8 +52,8 @@ def changed(shown: dict[str, object], *outcomes: str) -> dict[str, dict[str, int
     return {t: c for t, c in found.items() if c}
 
 
-def test_a_zip_in_the_landing_zone_is_imported_with_every_row_accounted_for(
-    roster: Roster, district: str, home: Path
+def test_a_zip_in_the_landing_zone_is_imported_with_every_row_accounted_for_and_fault_told(
+    roster: Roster, district: str, data_required: None, home: Path
 ) -> None:
     frames = make_district(300)
     delivery = plant_faults(frames, DEMO_FAULTS)
@@ -73,6 +79,11 @@ def test_a_zip_in_the_landing_zone_is_imported_with_every_row_accounted_for(
     assert len(found) == shown["findings"]
     planted = {(f.code, *row) for f in delivery.planted for row in f.rows}
     assert {(f["code"], f["file"], f["row"], f["source_id"]) for f in found} == planted
+    lines = list(
+        csv.DictReader(io.StringIO(roster("findings", shown["import_id"], "--format", "csv").out))
+    )
+    assert len(lines) == shown["findings"]
+    assert {"file", "row", "source_id", "code", "message", "how_to_fix"} <= lines[0].keys()
 
 
 def test_the_same_delivery_again_is_unchanged_and_touches_nothing(
@@ -134,7 +145,9 @@ def test_a_person_taken_out_of_the_files_goes_with_her_enrollments_and_nothing_e
     assert students == 299
 
 
-def test_a_rejected_record_stays_as_it_was(roster: Roster, settled: str, tmp_path: Path) -> None:
+def test_a_rejected_record_stays_as_it_was(
+    roster: Roster, settled: str, data_required: None, tmp_path: Path
+) -> None:
     frames = make_district(300)
     users = frames["users"]
     first_student = users.index[users["role"] == "student"][0]
@@ -195,21 +208,6 @@ def test_a_filter_by_grade_keeps_these_students_and_tells_no_fault(
     assert shown["findings"] == 0
 
 
-def test_findings_as_csv_have_a_line_for_each_finding(
-    roster: Roster, district: str, tmp_path: Path
-) -> None:
-    delivery = plant_faults(make_district(300), DEMO_FAULTS)
-    write_package(tmp_path / "d", delivery.frames, replaced=delivery.replaced)
-    shown = roster("import", district, tmp_path / "d", "--format", "json").json()
-
-    lines = list(
-        csv.DictReader(io.StringIO(roster("findings", shown["import_id"], "--format", "csv").out))
-    )
-
-    assert len(lines) == shown["findings"]
-    assert {"file", "row", "source_id", "code", "message", "how_to_fix"} <= lines[0].keys()
-
-
 def test_a_near_miss_is_named_also_when_the_delivery_is_refused_for_it(
     roster: Roster, district: str, home: Path
 ) -> None:
@@ -246,11 +244,9 @@ def test_a_preview_shows_the_plan_and_leaves_what_waits_waiting(
 
 
 def test_a_record_rejected_in_a_delta_is_kept_and_told_until_it_is_mended(
-    roster: Roster, district: str, tmp_path: Path
+    roster: Roster, settled: str, tmp_path: Path
 ) -> None:
     frames = make_district(300)
-    write_package(tmp_path / "whole", frames)
-    roster("import", district, "--app", "sftp", tmp_path / "whole")
     users = frames["users"]
     ours = users.loc[users["role"] == "student"].head(4).reset_index(drop=True)
     broken = ours.assign(
@@ -263,7 +259,7 @@ def test_a_record_rejected_in_a_delta_is_kept_and_told_until_it_is_mended(
     first = ours["sourcedId"].iloc[0]
 
     told = [
-        roster("import", district, "--app", "sftp", tmp_path / name, "--force", "--format", "json")
+        roster("import", settled, "--app", "sftp", tmp_path / name, "--force", "--format", "json")
         for name in ("delta", "orgs")
     ]
 

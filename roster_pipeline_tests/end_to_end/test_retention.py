@@ -21,7 +21,12 @@ FRAMES = district(300)
 
 
 def test_an_old_state_is_given_back_and_a_delta_is_applied_to_it_though_all_was_purged(
-    roster: Roster, home: Path, tmp_path: Path, bucket_url: str, monkeypatch: pytest.MonkeyPatch
+    roster: Roster,
+    home: Path,
+    nothing_required: None,
+    tmp_path: Path,
+    bucket_url: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for name in ("archive", "artifacts"):
         monkeypatch.setenv(f"ROSTER_{name.upper()}_URL", f"{bucket_url}/{name}")

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 from sqlalchemy import Engine, text
 
 from roster_pipeline.roster import ENROLLMENT_TYPES
@@ -325,8 +325,8 @@ class Imports(RuleBasedStateMachine):
         for r in records(self.engine):
             yield r, r["source_id"] in active
 
-    @invariant()
-    def every_past_state_can_be_read(self) -> None:
+    def teardown(self) -> None:
+        """Every past state can be read, whatever came after it."""
         for import_id, rows in self.states.items():
             assert records(self.engine, as_of=import_id) == rows
 
@@ -337,7 +337,7 @@ def test_undo_gives_back_the_state_before_after_any_sequence_of_imports(
     machine = type("OnThisWarehouse", (Imports,), {"engine": warehouse})
     machine.TestCase.settings = settings(
         deadline=None,
-        max_examples=6,
+        max_examples=4,
         stateful_step_count=7,
         suppress_health_check=list(HealthCheck),
     )
