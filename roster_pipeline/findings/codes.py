@@ -101,7 +101,7 @@ def _duplicate(attribute: str) -> Code:
         "skipped",
         f"Several records share one {attribute}",
         "The same {attribute} stands in {others}.",
-        "Give each record a {field} of its own; which of them it belongs to is not guessed.",
+        "Give each record its own {field}; which of them it belongs to is not guessed.",
     )
 
 

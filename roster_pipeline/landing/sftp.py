@@ -130,7 +130,9 @@ class Channel(SSHServerChannel[bytes]):
         if request == "subsystem":
             super()._service_next_request()
         else:
-            self._tell(f"a session is for SFTP only, not for {shown(request)}")
+            # OpenSSH offers the language of its user unasked; nothing is wrong with who does.
+            if request != "env":
+                self._tell(f"a session is for SFTP only, not for {shown(request)}")
             self._report_response(False)
 
 

@@ -258,7 +258,8 @@ def newest_ended(conn: Connection, district_id: str) -> Import | None:
 
 def examined_before(conn: Connection, imported: Import) -> Import | None:
     """The import of the district before this one whose delivery was looked at whole, so that
-    their findings can be compared; no preview and no undo. None when there is none."""
+    their findings can be compared; no preview, no undo, and none that was undone. None when there
+    is none."""
     table = tables.imports
     return _newest(
         conn,
@@ -266,7 +267,7 @@ def examined_before(conn: Connection, imported: Import) -> Import | None:
         table.c.id < imported.id,
         table.c.app != UNDO,
         table.c.preview.is_(False),
-        table.c.status.not_in(UNEXAMINED),
+        table.c.status.not_in([*UNEXAMINED, "undone"]),
         table.c.effective_hash.is_not(None),
     )
 

@@ -567,6 +567,8 @@ def test_nothing_but_sftp_is_granted(zone: Zone) -> None:
             channel.request_x11()
         channel = transport.open_session(timeout=WAITS)
         assert not _agent_is_forwarded(channel)
+    # The environment is not taken over (above, LD_PRELOAD), but offering it is no offence.
+    assert not any("for env" in (row.detail or "") for row in zone.log("refused"))
 
 
 def _agent_is_forwarded(channel: paramiko.Channel) -> bool:

@@ -91,6 +91,7 @@ def test_it_is_compared_with_the_last_delivery_that_was_looked_at_whole(warehous
     book(warehouse, "failed", rows=9)
     book(warehouse, "previewed", rows=9, preview=True)
     book(warehouse, "superseded")
+    book(warehouse, "undone", findings=[found("s-2")], rows=9)
     assert quality(warehouse, book(warehouse, rows=9)).before == base
 
 
