@@ -68,7 +68,7 @@ def link_records(roster: Roster, known: Known, decisions: pd.DataFrame) -> Outco
             living[name] = pd.concat([living[name], kept_as], ignore_index=True)
     for enrollment_type in ENROLLMENT_TYPES.values():
         for attribute in enrollment_type.references:
-            if _checkable(attribute, roster) and _among_themselves(enrollment_type, attribute):
+            if _among_themselves(enrollment_type, attribute):
                 roster, found = _resolve(roster, enrollment_type, attribute, living, causes)
                 told += found
     referred_to = {
@@ -197,7 +197,9 @@ class _Causes:
         """Where the first of the chain was received: to mend that one first. Null elsewhere."""
         first = ~self._roots.duplicated()
         places = lookup(causes, self._roots.loc[first], self._places.loc[first])
-        return "Mend " + causes.str.replace("/", " ", n=1, regex=False) + " first: " + places + "."
+        kind_and_id = causes.str.partition("/")
+        kinds = kind_and_id[0].str.replace("_", " ", regex=False)
+        return "Mend " + kinds + " " + kind_and_id[2] + " first: " + places + "."
 
     def add(self, name: str, source_ids: pd.Series[str], causes: pd.Series[str]) -> None:
         """Note why records of a type fell."""

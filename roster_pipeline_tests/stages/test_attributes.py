@@ -426,3 +426,41 @@ def test_an_attribute_that_is_asked_for_comes_along(district: Frames) -> None:
     roster = mapped(district, settings(attributes={"contact": {"phone": "users.phone"}}))
     assert roster.frames["contact"]["phone"].tolist() == ["555-0100"] * 3
     assert "phone" not in roster.frames["student"]
+
+
+def test_attributes_of_a_file_that_is_not_sent_stay_blank_and_are_told(district: Frames) -> None:
+    needed = [name for name in district if name != "demographics"]
+    outcome = outcome_of({n: district[n] for n in needed}, required_files=needed)
+    students = outcome.roster.frames["student"]
+    assert students[["birth_date", "gender", "demographics_row"]].isna().all(axis=None)
+    assert students["birth_date"].dtype == DTYPES["date"]
+    assert not {"birth_date", "gender"} & set(outcome.roster.sources["student"])
+    columns = ["code", "file", "field", "enrollment_type", "attribute"]
+    assert outcome.findings[columns].to_numpy().tolist() == [
+        ["attribute_not_to_be_had", "demographics.csv", "birthDate", "student", "birth_date"],
+        ["attribute_not_to_be_had", "demographics.csv", "sex", "student", "gender"],
+    ]
+
+
+def test_an_attribute_its_version_does_not_have_stays_blank_and_is_told(district: Frames) -> None:
+    frames = {**district, "users": district["users"].drop(columns="grades")}
+    outcome = map_attributes(parsed(frames, version="1.0").roster, settings())
+    assert outcome.roster.frames["student"]["grades"].isna().all()
+    found = outcome.findings.loc[outcome.findings["enrollment_type"] == "student"]
+    assert found[["file", "field", "attribute"]].to_numpy().tolist() == [
+        ["users.csv", "middleName", "middle_name"],
+        ["users.csv", "enabledUser", "enabled"],
+        ["users.csv", "grades", "grades"],
+    ]
+
+
+def test_what_a_district_maps_from_a_file_that_is_not_sent_is_refused(district: Frames) -> None:
+    needed = [name for name in district if name != "demographics"]
+    frames = {n: district[n] for n in needed}
+    own = {"student": {"gender": "demographics.gender"}}
+    with pytest.raises(DeliveryRefused) as refused:
+        outcome_of(frames, required_files=needed, attributes=own)
+    (finding,) = refused.value.findings
+    assert (finding.code, finding.file, finding.field) == (
+        *("mapped_header_missing", "demographics.csv", "gender"),
+    )

@@ -274,6 +274,14 @@ def test_a_type_without_a_suite_may_have_requirements(district: Frames, suites: 
     assert told(outcome.findings) == [("email_missing", "gale", 10, "reported")]
 
 
+def test_nobody_is_asked_for_what_the_files_cannot_have(district: Frames, suites: Suites) -> None:
+    needed = [name for name in district if name != "demographics"]
+    frames = changed({n: district[n] for n in needed}, "users", "ann", email=None)
+    without_demographics = settings(required_files=needed)
+    outcome = require_data(mapped(frames, without_demographics), without_demographics, suites)
+    assert told(outcome.findings) == [("email_missing", "ann", 2, "skipped")]
+
+
 def expectation(
     column: str = "email",
     kind: str = "expect_column_values_to_not_be_null",
@@ -334,6 +342,33 @@ def test_ignoring_an_attribute_leaves_out_all_that_is_expected_of_it(district: F
     ]
     ignored = settings(data_requirements={"student": {"email": "ignore"}})
     assert require_data(roster, ignored, both).findings.empty
+
+
+def test_a_choice_about_a_missing_value_leaves_the_form_of_one_as_it_was(
+    district: Frames, suites: Suites
+) -> None:
+    roster = mapped(changed(district, "users", "ann", email="nowhere"))
+    chosen = settings(data_requirements={"student": {"email": "skip"}})
+    outcome = require_data(roster, chosen, suites)
+    assert told(outcome.findings) == [("email_malformed", "ann", 2, "reported")]
+
+
+def test_a_choice_for_an_attribute_of_the_suite_is_told_once(
+    district: Frames, suites: Suites
+) -> None:
+    roster = mapped(changed(district, "users", "ann", grades=None))
+    chosen = settings(data_requirements={"student": {"grades": "report"}})
+    outcome = require_data(roster, chosen, suites)
+    assert told(outcome.findings) == [("grades_missing", "ann", 2, "reported")]
+
+
+def test_a_type_without_records_does_not_hide_what_others_lack(
+    district: Frames, suites: Suites
+) -> None:
+    roster = mapped(changed(district, "users", "ann", email=None))
+    no_courses = {**roster.frames, "course": empty_frame(ENROLLMENT_TYPES["course"])}
+    outcome = require_data(replace(roster, frames=no_courses), settings(), suites)
+    assert told(outcome.findings) == [("email_missing", "ann", 2, "skipped")]
 
 
 def test_frames_without_records_pass(district: Frames, suites: Suites) -> None:

@@ -385,3 +385,109 @@ def test_what_fell_with_a_record_that_was_not_sent_says_to_send_it(district: Fra
     found = passage(without(district, "users", "tom")).linked.findings
     assert set(found["cause"]) == {"person/tom"}
     assert found["how_to_fix"].str.startswith("Send the record it names").all()
+
+
+def causes(passed: Passage) -> dict[str, tuple[str, str]]:
+    """By record, what it fell for and what to do about it."""
+    found = passed.linked.findings
+    rows = zip(found["source_id"], found["cause"], found["how_to_fix"], strict=True)
+    return {source_id: (cause, remedy) for source_id, cause, remedy in rows}
+
+
+def test_all_that_hangs_on_a_missing_school_falls_for_that_school(district: Frames) -> None:
+    passed = passage(changed(district, "courses", "art", orgSourcedId="nowhere"))
+    assert {i: cause for i, (cause, _) in causes(passed).items()} == dict.fromkeys(
+        ("art", "a1", "e3", "e6"), "school/nowhere"
+    )
+
+
+def test_of_several_lost_elements_the_first_is_the_cause(district: Frames) -> None:
+    frames = changed(district, "classes", "a1", termSourcedIds="winter,spring")
+    assert causes(passage(frames))["a1"][0] == "academic_session/winter"
+
+
+def test_what_fell_with_a_user_of_unknown_role_says_to_mend_that_user(district: Frames) -> None:
+    passed = passage(changed(district, "users", "tom", role="wizard"))
+    row = row_of(district, "users", "tom")
+    assert causes(passed) == {"e6": ("user/tom", f"Mend user tom first: users.csv row {row}.")}
+
+
+def test_of_a_record_that_stands_twice_the_first_row_is_to_be_mended(district: Frames) -> None:
+    passed = passage(added(district, "users", "tess", familyName="Thistle"))
+    assert causes(passed)["e4"] == (
+        "teacher/tess",
+        "Mend teacher tess first: users.csv row 5.",
+    )
+
+
+def test_a_slash_in_an_id_is_kept_in_what_is_to_be_mended(district: Frames) -> None:
+    frames = changed(district, "users", "tom", sourcedId="t/1/x", enabledUser="perhaps")
+    frames = changed(frames, "enrollments", "e6", userSourcedId="t/1/x")
+    assert causes(passage(frames))["e6"] == (
+        "teacher/t/1/x",
+        "Mend teacher t/1/x first: users.csv row 6.",
+    )
+
+
+def test_a_session_to_be_mended_is_named_in_words(district: Frames) -> None:
+    passed = passage(changed(district, "academicSessions", "fall", startDate="soon"))
+    row = row_of(district, "academicSessions", "fall")
+    assert causes(passed)["a1"] == (
+        "academic_session/fall",
+        f"Mend academic session fall first: academicSessions.csv row {row}.",
+    )
+
+
+def test_of_a_list_what_was_filtered_is_told_only_beside_what_was_never_sent(
+    district: Frames,
+) -> None:
+    frames = changed(district, "users", "ben", agentSourcedIds="gina,nobody")
+    passed = passage(frames, settings(user_types={"parent": "ignore", "guardian": "ignore"}))
+    # Of ann the contacts gina and gus were filtered, and nothing else is missed.
+    assert told(passed.linked.findings) == [("contact_ids_unknown", "ben", 3, "reported")]
+    assert records(passed, "student")["contact_ids"].isna().tolist() == [True, True, False]
+
+
+def test_a_kept_record_needs_no_reference_that_it_never_had(district: Frames) -> None:
+    frames = changed(district, "users", "gus", orgSourcedIds=None)
+    known = warehouse_after(passage(frames))
+    passed = passage(changed(frames, "users", "gus", enabledUser="perhaps"), warehouse=known)
+    assert kept(passed) == {("contact", "gus")}
+
+
+def test_a_record_is_not_kept_beside_a_good_row_of_its_id(
+    district: Frames, warehouse: Warehouse
+) -> None:
+    frames = added(district, "academicSessions", "fall", startDate="soon")
+    passed = passage(frames, warehouse=warehouse)
+    assert kept(passed) == set()
+    assert passed.linked.roster.kept.empty
+    assert deleted(passed) == set()
+
+
+def test_a_record_that_fell_is_listed_with_the_school_it_named(district: Frames) -> None:
+    ended = passage(
+        changed(district, "classes", "a1", schoolSourcedId="nowhere")
+    ).linked.roster.ended
+    assert ended[["enrollment_type", "source_id", "school"]].to_numpy().tolist() == [
+        ["class", "a1", "nowhere"],
+        ["enrollment", "e3", "south"],
+        ["enrollment", "e6", "south"],
+    ]
+
+
+def test_a_reference_read_from_another_header_is_told_by_its_whole_name(district: Frames) -> None:
+    frames = changed(district, "users", "ann", metadata__home="nowhere")
+    home = {"student": {"primary_school": "metadata.home"}}
+    (finding,) = (
+        passage(frames, settings(attributes=home)).linked.findings.head(1).to_dict("records")
+    )
+    assert finding["field"] == "metadata.home"
+    assert finding["message"].startswith("metadata.home names nowhere, which is no school")
+
+
+def test_a_filtered_record_is_not_kept(district: Frames, warehouse: Warehouse) -> None:
+    ignored = settings(user_types={"relative": "ignore"})
+    passed = passage(district, ignored, warehouse)
+    assert kept(passed) == set()
+    assert deleted(passed) == {("contact", "gale")}

@@ -313,3 +313,35 @@ def test_every_row_of_every_file_is_accounted_for(district: Frames) -> None:
         "contact": 3,
         "enrollment": 7,
     }
+
+
+def test_what_ended_is_listed_with_its_first_school_its_file_and_its_row(district: Frames) -> None:
+    frames = changed(district, "users", "ben", role="wizard")
+    frames = changed(frames, "users", "cy", enabledUser="perhaps")
+    frames = changed(frames, "classes", "a1", classType="odd")
+    outcome = parsed(frames, settings(user_types={"administrator": "ignore"}))
+    listed = outcome.roster.ended.sort_values(["file", "row"])
+    assert listed.to_numpy().tolist() == [
+        ["class", "a1", "south", "classes.csv", 4, "invalid"],
+        ["user", "ben", "north", "users.csv", 3, "invalid"],
+        ["student", "cy", "south", "users.csv", 4, "invalid"],
+        ["user", "ada", "d", "users.csv", 7, "filtered"],
+    ]
+    found = outcome.findings[["source_id", "school", "file", "row", "enrollment_type"]]
+    assert sorted(found.to_numpy().tolist()) == [
+        ["a1", "south", "classes.csv", 4, "class"],
+        ["ben", "north", "users.csv", 3, "user"],
+        ["cy", "south", "users.csv", 4, "student"],
+    ]
+
+
+def test_an_organisation_whose_row_was_rejected_is_still_known_by_id_and_kind(
+    district: Frames,
+) -> None:
+    frames = added(district, "orgs", "d", name="Other Schools")
+    frames = added(frames, "orgs", "d", sourcedId=None)
+    frames = added(frames, "orgs", "north", sourcedId="west", type=None)
+    known = parsed(frames).roster.organizations.drop_duplicates("source_id")
+    assert known[["source_id", "org_type", "file", "row"]].to_numpy().tolist() == [
+        ["d", "district", "orgs.csv", 2],
+    ]
