@@ -119,9 +119,10 @@ def _matches(
 
 
 def _normalised_name(names: pd.Series[str]) -> pd.Series[str]:
-    """A name without case, punctuation and surrounding blanks."""
+    """A name without case, punctuation and surrounding blanks; null where nothing is left."""
     text = pc.utf8_normalize(pc.utf8_lower(pa.array(names, pa.string())), form="NFKC")
     text = pc.utf8_trim_whitespace(pc.replace_substring_regex(text, r"[^\pL\pN]+", " "))
+    text = pc.if_else(pc.equal(text, ""), pa.scalar(None, pa.string()), text)
     return pd.Series(pd.arrays.ArrowExtensionArray(text), index=names.index)
 
 

@@ -80,6 +80,7 @@ def suggested(pending: pd.DataFrame, known: pd.DataFrame) -> Suggestions:
 @pytest.mark.parametrize("name", [None, "", " ", "--"])
 def test_schools_without_a_name_are_not_taken_for_one_another(name: str | None) -> None:
     nameless = schools(("a", name, None))
+    assert decide_schools(nameless, schools(("1", name, None)), {})["how"].to_list() == ["new"]
     assert suggested(nameless, schools(("1", name, None), ("2", "Oak", None))) == []
     assert suggested(nameless, schools(("1", name, None)).assign(identifier="17")) == []
 
