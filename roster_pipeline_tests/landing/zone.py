@@ -8,7 +8,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -60,7 +60,11 @@ class Zone:
 
     def files(self, district_id: str = "oak") -> dict[str, bytes]:
         """What lies in a folder, the hidden too."""
-        return {p.name: p.read_bytes() for p in self.folder(district_id).glob("*")}
+        found = {}
+        for path in self.folder(district_id).glob("*"):
+            with suppress(FileNotFoundError):  # it was taken away just now
+                found[path.name] = path.read_bytes()
+        return found
 
     def log(self, action: str | None = None) -> list[Any]:
         with reading(self.engine) as conn:
