@@ -78,16 +78,6 @@ _TYPES: dict[Kind, TypeEngine[Any]] = {
     "boolean": Boolean(),
 }
 
-_SCHOOL_OF = {
-    "students": "primary_school",
-    "teachers": "primary_school",
-    "admins": "primary_school",
-    "contacts": "primary_school",
-    "classes": "school_id",
-    "enrollments": "school_id",
-}
-"""By what records are looked for beside the key; with `active`, they are counted in the index."""
-
 
 def _roster_table(enrollment_type: EnrollmentType) -> Table:
     # No foreign key to imports: checking it for each of a million rows would cost more than
@@ -109,7 +99,8 @@ def _roster_table(enrollment_type: EnrollmentType) -> Table:
         # Kept in the order of its key: a district is read in one sweep, not row by row.
         sqlite_with_rowid=False,
     )
-    if school := _SCHOOL_OF.get(enrollment_type.table):
+    # By it a school's records are found, and counted without being read. (Courses are few.)
+    if (school := enrollment_type.school_attribute) in ("primary_school", "school_id"):
         Index(None, table.c.district_id, table.c[school], table.c.active)
     return table
 
