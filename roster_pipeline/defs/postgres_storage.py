@@ -15,6 +15,8 @@ from dagster_postgres.event_log import PostgresEventLogStorage
 from dagster_postgres.run_storage import PostgresRunStorage
 from dagster_postgres.utils import pg_url_from_config
 
+from roster_pipeline.defs.sqlite_storage import SeenTables
+
 KEPT = {"statement_timeout": 0, "pool_recycle": 3600, "max_overflow": 20}
 """Dagster's words for a pool that keeps one connection, for an hour, and opens others at need;
 statements take as long as they take."""
@@ -30,16 +32,10 @@ class _PostgresRuns(PostgresRunStorage):
         self._engine.dispose()
 
 
-class _PostgresEvents(PostgresEventLogStorage):
+class _PostgresEvents(SeenTables, PostgresEventLogStorage):
     def __init__(self, postgres_url: str) -> None:
         super().__init__(postgres_url, should_autocreate_tables=False)
         self.optimize_for_webserver(**KEPT)
-        self._tables: set[str] = set()
-
-    def has_table(self, table_name: str) -> bool:
-        if table_name not in self._tables and super().has_table(table_name):
-            self._tables.add(table_name)
-        return table_name in self._tables
 
     def dispose(self) -> None:
         super().dispose()

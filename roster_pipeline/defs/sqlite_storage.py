@@ -12,11 +12,12 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from dagster._core.event_api import EventHandlerFn
-from dagster._core.storage.event_log import SqliteEventLogStorage
+from dagster._core.storage.event_log import SqlEventLogStorage, SqliteEventLogStorage
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import (
     INDEX_SHARD_NAME,
     SqliteEventLogStorageWatchdog,
@@ -77,12 +78,24 @@ class _Watchdog(SqliteEventLogStorageWatchdog):
         self._process_log()
 
 
-class _SqliteEvents(SqliteEventLogStorage):
+class SeenTables(SqlEventLogStorage):
+    """Does not look again for a table that was there: none goes away."""
+
+    @cached_property
+    def _seen(self) -> set[str]:
+        return set()
+
+    def has_table(self, table_name: str) -> bool:
+        if table_name not in self._seen and super().has_table(table_name):  # type: ignore[safe-super]
+            self._seen.add(table_name)
+        return table_name in self._seen
+
+
+class _SqliteEvents(SeenTables, SqliteEventLogStorage):
     _obs: Any
 
     def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
         self._engines: dict[str, Engine] = {}
-        self._tables: set[str] = set()
         super().__init__(base_dir, inst_data)
 
     @contextmanager
@@ -107,11 +120,6 @@ class _SqliteEvents(SqliteEventLogStorage):
         watchdog = _Watchdog(self, run_id, callback, cursor)
         watching = self._obs.schedule(watchdog, self._base_dir, recursive=True)
         self._watchers[run_id][callback] = (watchdog, watching)
-
-    def has_table(self, table_name: str) -> bool:
-        if table_name not in self._tables and super().has_table(table_name):
-            self._tables.add(table_name)
-        return table_name in self._tables
 
     def dispose(self) -> None:
         super().dispose()
