@@ -17,7 +17,7 @@ from dagster._core.events import EngineEventData
 from dagster._core.storage.base_storage import DagsterStorage
 from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
 from dagster_postgres import DagsterPostgresStorage
-from sqlalchemy import event
+from sqlalchemy import Engine, event
 from sqlalchemy.pool import Pool
 
 from roster_pipeline.defs.postgres_storage import PostgresStorage
@@ -99,6 +99,25 @@ def test_a_run_needs_no_new_connection_for_each_event(places: Any) -> None:
             storage.run_storage.get_cursor_values({"number"})
     assert len(opened) <= 3
     assert len(told(storage, run_id)) == 50
+    closed(storage)
+
+
+def test_a_table_that_was_seen_is_not_looked_for_again(places: Any) -> None:
+    ours, _, where = places
+    storage, asked = ours(where), list[str]()
+    assert storage.event_log_storage.has_table("event_logs")
+
+    def note(_conn: object, _cursor: object, statement: str, *_: object) -> None:
+        asked.append(statement)
+
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        assert storage.event_log_storage.has_table("event_logs")
+        assert asked == []
+        assert not storage.event_log_storage.has_table("no_such_table")
+        assert asked != []
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
     closed(storage)
 
 
