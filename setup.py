@@ -79,6 +79,8 @@ setup(
         "jinja2>=3.1",
         "pandas>=3.1",
         "paramiko>=5.1",
+        # Arrow into PostgreSQL's binary COPY.
+        "pgpq>=0.12",
         "psycopg[binary]>=3.3",
         "pyarrow>=26.0",
         "pydantic>=2.14",

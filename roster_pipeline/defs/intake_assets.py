@@ -364,7 +364,8 @@ def parsed_roster(
         with kept_aside(archive, district_id, snapshot.delivery):
             package = snapshot.package or intake.open_delivery(archive, snapshot.delivery)
             delivery = read_delivery(package)
-            base = load_base(archive, district_id, snapshot.base_hash)
+            replaced = [name for name, mode in delivery.modes.items() if mode == "bulk"]
+            base = load_base(archive, district_id, snapshot.base_hash, without=replaced)
             effective = apply_delivery(delivery, base)
         parsed = parse(effective, house.district(district_id).for_app(imported.app))
         seconds = time.perf_counter() - started

@@ -21,6 +21,7 @@ from pydantic import PrivateAttr
 
 from roster_pipeline.defs.partitions import checked_district
 from roster_pipeline.landing.intake import Delivery
+from roster_pipeline.landing.parquet import write_frames
 from roster_pipeline.landing.store import Store, store_at
 from roster_pipeline.oneroster.effective import Sources
 from roster_pipeline.oneroster.package import Package
@@ -180,12 +181,9 @@ class ArtifactIOManager(dg.ConfigurableIOManager):
         with store.arriving(district_id) as arriving:
             written = self._written_frames(store, district_id)
             for name, frame in frames.items():
-                file = arriving / f"{name}.parquet"
                 if same := written.get(id(frame)):
-                    file.hardlink_to(same)
-                else:
-                    # Most columns are ids; to look for what repeats in them takes half the time.
-                    frame.to_parquet(file, compression="lz4", use_dictionary=False, index=False)
+                    (arriving / f"{name}.parquet").hardlink_to(same)
+            write_frames(arriving, {n: f for n, f in frames.items() if id(f) not in written})
             (arriving / "meta.json").write_text(json.dumps(meta))
             store.put(arriving, path)
         self._last = _Written(path, store.stamp(path), obj)

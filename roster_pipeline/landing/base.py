@@ -8,11 +8,12 @@ stands on.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import pandas as pd
 
+from roster_pipeline.landing.parquet import write_frames
 from roster_pipeline.landing.store import Store, StoreError
 from roster_pipeline.oneroster.effective import EffectiveFile, Sources
 from roster_pipeline.oneroster.reader import FileReading
@@ -36,10 +37,12 @@ def save_base(
     if archive.has(path):
         return
     with archive.arriving(f"{district_id}/effective") as arriving:
-        for name, file in files.items():
-            for part in _FRAMES:
-                frame: pd.DataFrame = getattr(file.reading, part)
-                frame.to_parquet(arriving / f"{name}.{part}.parquet", compression="zstd")
+        frames = {
+            f"{name}.{part}": getattr(file.reading, part)
+            for name, file in files.items()
+            for part in _FRAMES
+        }
+        write_frames(arriving, frames)
         (arriving / "sources.json").write_text(json.dumps({n: list(c) for n, c in sources.items()}))
         archive.put(arriving, path)
 
@@ -69,10 +72,17 @@ def _sources(folder: Path) -> Sources:
 
 
 def load_base(
-    archive: Store, district_id: str, effective_hash: str | None
+    archive: Store,
+    district_id: str,
+    effective_hash: str | None,
+    *,
+    without: Collection[str] = (),
 ) -> dict[str, FileReading]:
-    """The readings of an effective set by file name; nothing before the first import. Raises
-    StoreError when it is not in the archive."""
+    """The readings of an effective set by file name; nothing before the first import.
+
+    without: files that are not asked for, since a delivery replaces them as a whole. Raises
+    StoreError when the set is not in the archive.
+    """
     if effective_hash is None:
         return {}
     with archive.open(_kept(archive, district_id, effective_hash)) as folder:
@@ -83,4 +93,5 @@ def load_base(
         return {
             name: FileReading(name, read(name, "frame"), read(name, "rejected"), read(name, "told"))
             for name in _sources(folder)
+            if name not in without
         }

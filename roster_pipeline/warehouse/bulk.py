@@ -1,6 +1,7 @@
 """Many rows at once: each database's own bulk path, and the form in which lists cross it.
 
-SQLite is fed by inserts of many rows and read by `fetchmany`, PostgreSQL by `COPY` both ways.
+SQLite is fed by inserts of many rows and read a column at a time, as JSON. PostgreSQL is fed by
+`COPY` in its binary form, which costs it a third less than text, and read by `COPY` as CSV.
 Values travel as Arrow columns; nothing here loops over rows in Python.
 """
 
@@ -18,9 +19,15 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
+from pgpq import ArrowToPostgresBinaryEncoder
+from pgpq.encoders import StringEncoderBuilder
+from pgpq.schema import Jsonb
 from sqlalchemy import (
+    Boolean,
     ColumnElement,
     Connection,
+    Date,
+    Integer,
     Select,
     Table,
     Text,
@@ -32,15 +39,17 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB, aggregate_order_by
 from sqlalchemy.sql.expression import literal_column
+from sqlalchemy.types import TypeEngine
 
 from roster_pipeline.roster import EnrollmentType, Kind
+from roster_pipeline.warehouse.tables import UtcDateTime
 
 BATCH_ROWS = 50_000
 ROWS_TOGETHER = 400
 """How many rows one statement inserts into SQLite, which takes 32,766 parameters."""
 ROWS_AT_HAND = 2_000
-"""How many rows are Python objects at a time, on their way into SQLite or out of it: as many as the
-processor's cache holds, or it takes twice the time."""
+"""How many rows are Python objects at a time, on their way into SQLite: as many as the processor's
+cache holds, or it takes twice the time."""
 
 ARROW_TYPES: dict[Kind, pa.DataType] = {
     "text": pa.string(),
@@ -75,19 +84,18 @@ def load(
     if not rows.num_rows:
         return
     stored = {name: _stored(conn, table, name, value) for name, value in (constants or {}).items()}
-    names = [*rows.column_names, *stored]
     preparer = conn.dialect.identifier_preparer
     target = preparer.format_table(table)
-    columns = ", ".join(preparer.quote(name) for name in names)
     cursor = _cursor(conn)
     if conn.dialect.name == "postgresql":
-        options = pyarrow.csv.WriteOptions(include_header=False)
-        with cursor.copy(f"COPY {target} ({columns}) FROM STDIN (FORMAT csv)") as copy:
+        rows = _typed(table, rows, stored)
+        encoder = _encoder(conn, table, rows.schema)
+        columns = ", ".join(preparer.quote(name) for name in rows.column_names)
+        with cursor.copy(f"COPY {target} ({columns}) FROM STDIN (FORMAT binary)") as copy:
+            copy.write(encoder.write_header())
             for batch in rows.to_batches(max_chunksize=BATCH_ROWS):
-                arrays = [*batch.columns, *(_repeated(v, len(batch)) for v in stored.values())]
-                buffer = io.BytesIO()
-                pyarrow.csv.write_csv(pa.table(arrays, names=names), buffer, options)
-                copy.write(buffer.getvalue())
+                copy.write(encoder.write_batch(batch))
+            copy.write(encoder.finish())
         return
     # Each value that need not be bound anew for each row saves a tenth of the time, and many rows
     # in a statement a third.
@@ -132,9 +140,9 @@ def fetch(
 
     types: the result's columns in the statement's order: string, int64, bool or date32.
     """
-    compiled = statement.compile(dialect=conn.dialect, compile_kwargs={"render_postcompile": True})
     cursor = _cursor(conn)
     if conn.dialect.name == "postgresql":
+        compiled = _compiled(conn, statement)
         sink = io.BytesIO()
         query = f"COPY ({compiled}) TO STDOUT (FORMAT csv)"
         with cursor.copy(query, compiled.params) as copy:
@@ -156,15 +164,15 @@ def fetch(
                 false_values=["f"],
             ),
         ).combine_chunks()
+    # A column as one JSON array: in half the time of a million rows.
+    columns = statement.subquery().c
+    compiled = _compiled(conn, select(*(func.json_group_array(column) for column in columns)))
     cursor.execute(str(compiled), tuple(compiled.params[p] for p in compiled.positiontup or ()))
-    batches = []
-    while rows := cursor.fetchmany(ROWS_AT_HAND):
-        columns = [
-            _from_sqlite(values, kind)
-            for values, kind in zip(zip(*rows, strict=True), types.values(), strict=True)
-        ]
-        batches.append(pa.record_batch(columns, names=list(types)))
-    return pa.Table.from_batches(batches, pa.schema(types.items())).combine_chunks()
+    arrays = [
+        _from_sqlite(json.loads(values), kind)
+        for values, kind in zip(cursor.fetchone(), types.values(), strict=True)
+    ]
+    return pa.table(arrays, names=list(types))
 
 
 def as_stored(enrollment_type: EnrollmentType, frame: pd.DataFrame, *more: str) -> pa.Table:
@@ -226,6 +234,10 @@ def list_text(conn: Connection, column: ColumnElement[Any]) -> ColumnElement[str
     return case((column.is_not(None), func.coalesce(elements, "")))
 
 
+def _compiled(conn: Connection, statement: Select[*tuple[Any, ...]]) -> Any:
+    return statement.compile(dialect=conn.dialect, compile_kwargs={"render_postcompile": True})
+
+
 def _cursor(conn: Connection) -> Any:
     if not conn.in_transaction():
         conn.begin()
@@ -238,11 +250,36 @@ def _stored(conn: Connection, table: Table, name: str, value: object) -> Any:
     return value if process is None else process(value)
 
 
-def _repeated(value: Any, length: int) -> Any:
-    return pa.repeat(pa.scalar(value if isinstance(value, bool | int) else str(value)), length)
+def _typed(table: Table, rows: pa.Table, constants: Mapping[str, object]) -> pa.Table:
+    """Rows and constants in exactly the types that PostgreSQL has for the table's columns."""
+    for name, value in constants.items():
+        said = pa.scalar(value, _postgresql_type(table.c[name].type))
+        rows = rows.append_column(name, pa.repeat(said, rows.num_rows))
+    types = [(name, _postgresql_type(table.c[name].type)) for name in rows.column_names]
+    return rows.cast(pa.schema(types))
 
 
-def _from_sqlite(values: tuple[Any, ...], kind: pa.DataType) -> Any:
+def _postgresql_type(kind: TypeEngine[Any]) -> pa.DataType:
+    if isinstance(kind, UtcDateTime):
+        return pa.timestamp("us", "UTC")
+    if isinstance(kind, Date):
+        return pa.date32()
+    if isinstance(kind, Boolean):
+        return pa.bool_()
+    return pa.int32() if isinstance(kind, Integer) else pa.string()
+
+
+def _encoder(conn: Connection, table: Table, schema: pa.Schema) -> ArrowToPostgresBinaryEncoder:
+    """What writes batches of this schema in PostgreSQL's binary form."""
+    encoders = {}
+    for field in schema:
+        encoders[field.name] = ArrowToPostgresBinaryEncoder.infer_encoder(field)
+        if isinstance(table.c[field.name].type.dialect_impl(conn.dialect), JSONB):
+            encoders[field.name] = StringEncoderBuilder.new_with_output(field, Jsonb())
+    return ArrowToPostgresBinaryEncoder.new_with_encoders(schema, encoders)
+
+
+def _from_sqlite(values: list[Any], kind: pa.DataType) -> Any:
     if pa.types.is_date(kind):
         return pa.array(values, pa.string()).cast(kind)
     if pa.types.is_boolean(kind):

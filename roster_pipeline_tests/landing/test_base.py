@@ -75,6 +75,15 @@ def test_a_delta_upon_a_loaded_base_is_as_upon_the_one_in_memory(disk: Store) ->
             )
 
 
+def test_files_that_a_delivery_replaces_are_not_read(disk: Store, tmp_path: Path) -> None:
+    files = effective()
+    save_base(disk, "oak", "hash", files, {name: ["x"] for name in files})
+    for part in (tmp_path / "oak" / "effective" / "hash").glob("users.*.parquet"):
+        part.write_bytes(b"not asked for")
+    loaded = load_base(disk, "oak", "hash", without=["users"])
+    assert loaded.keys() == files.keys() - {"users"}
+
+
 def test_sources_are_loaded_as_they_were_saved(archive: Store) -> None:
     files = {n: f for n, f in effective().items() if n in SOURCES}
     save_base(archive, "oak", "hash", files, SOURCES)

@@ -405,6 +405,14 @@ def test_great_expectations_is_imported_only_where_it_validates() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+def test_great_expectations_comes_without_the_libraries_for_distributions(
+    district: Frames, suites: Suites
+) -> None:
+    frames = changed(district, "users", "ann", email=None)
+    assert not require_data(mapped(frames), settings(), suites).findings.empty
+    assert not {"scipy.stats", "altair"} & sys.modules.keys()
+
+
 def test_suites_of_no_enrollment_type_are_refused_with_the_types(tmp_path: Path) -> None:
     (tmp_path / "pupil.json").write_text(json.dumps({"name": "pupil", "expectations": []}))
     with pytest.raises(SuiteError, match=r"pupil.json: there is no enrollment type 'pupil'.*stud"):
