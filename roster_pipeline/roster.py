@@ -328,18 +328,19 @@ def joined_elements(
     into the records of an index. Null where a record has none."""
     numbers = np.bincount(positions, minlength=len(index))
     offsets = np.concatenate(([0], np.cumsum(numbers))).astype(np.int32)
-    lists = pa.ListArray.from_arrays(offsets, _one_array(elements), mask=pa.array(numbers == 0))
+    lists = pa.ListArray.from_arrays(offsets, one_array(elements), mask=pa.array(numbers == 0))
     return pd.Series(pd.arrays.ArrowExtensionArray(pc.binary_join(lists, ",")), index=index)
 
 
 def lookup(keys: pd.Series[str], ids: pd.Series[str], values: pd.Series) -> pd.Series:
     """For each key the value beside the equal id, null where no id is equal. `ids` and `values`
     are aligned, and the ids distinct."""
-    places = pc.index_in(_one_array(keys), _one_array(ids))
-    found = _one_array(values).take(places)
+    places = pc.index_in(one_array(keys), one_array(ids))
+    found = one_array(values).take(places)
     return pd.Series(pd.arrays.ArrowExtensionArray(found), index=keys.index)
 
 
-def _one_array(values: pd.Series | pd.arrays.ArrowExtensionArray) -> pa.Array:
+def one_array(values: pd.Series | pd.arrays.ArrowExtensionArray) -> pa.Array:
+    """A column as one Arrow array, whatever chunks it is in."""
     array = pa.array(values)
     return array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array

@@ -149,7 +149,8 @@ def _refuse_incomplete(
     from roster_pipeline.oneroster.package import open_package
 
     try:
-        missing = missing_files(open_package(files), required, first=False, every_time=True)
+        package = open_package(files, beginnings=True)
+        missing = missing_files(package, required, first=False, every_time=True)
     except DeliveryRefused:
         return
     if not missing:

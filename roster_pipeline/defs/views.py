@@ -77,7 +77,8 @@ def renew_views(
         if not ended:
             return
         newest = ledger.newest_ended(conn, district_id)
-        qualities = {i.id: import_quality(conn, i.id) for i in (*ended, newest) if i is not None}
+        told = {i.id for i in (*ended, newest) if i is not None}
+        qualities = {import_id: import_quality(conn, import_id) for import_id in told}
         fatal = {i.id: results.findings(conn, i.id, severity="fatal") for i in ended}
         views = {}
         if newest is not None:

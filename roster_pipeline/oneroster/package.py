@@ -63,14 +63,19 @@ class Package:
     findings: tuple[Finding, ...] = field(default=())
 
 
-def open_package(paths: Sequence[Path], limits: Limits = Limits()) -> Package:
+def open_package(
+    paths: Sequence[Path], limits: Limits = Limits(), *, beginnings: bool = False
+) -> Package:
     """Open a delivery given as one zip, one folder, or CSV files.
 
-    Raises DeliveryRefused with findings that name the file and the remedy.
+    beginnings: of each file only the first megabyte, for who asks for its header. Raises
+    DeliveryRefused with findings that name the file and the remedy.
     """
     if len(paths) == 1 and paths[0].is_dir():
         inside = sorted(p for p in paths[0].iterdir() if p.is_file())
-        return open_package(inside, limits) if inside else _refuse("delivery_empty")
+        if not inside:
+            _refuse("delivery_empty")
+        return open_package(inside, limits, beginnings=beginnings)
     if not paths:
         _refuse("delivery_empty")
     for path in paths:
@@ -81,7 +86,7 @@ def open_package(paths: Sequence[Path], limits: Limits = Limits()) -> Package:
     if len(zips) > 1:
         _refuse("zip_several", file=zips[1].name)
     if zips:
-        package = _open_zip(zips[0], limits)
+        package = _open_zip(zips[0], limits, beginnings=beginnings)
         told = tuple(finding("file_ignored_beside_zip", file=p.name) for p in loose)
         return Package(
             package.files,
@@ -98,7 +103,10 @@ def open_package(paths: Sequence[Path], limits: Limits = Limits()) -> Package:
             _refuse("file_too_large", file=written, limit=_size(limits.file_bytes))
         if total > limits.unpacked_bytes:
             _refuse("delivery_too_large", file="the delivery", limit=_size(limits.unpacked_bytes))
-    files = {name: by_name[written].read_bytes() for name, written in names.data.items()}
+    files = {}
+    for name, written in names.data.items():
+        with by_name[written].open("rb") as stream:
+            files[name] = stream.read(_CHUNK if beginnings else -1)
     _check_no_zip(files)
     return Package(files, names.ignored, names.findings)
 
@@ -187,13 +195,14 @@ def _opened(path: Path, limits: Limits) -> Iterator[tuple[zipfile.ZipFile, int]]
         raise DeliveryRefused([finding("zip_damaged", file=path.name)]) from error
 
 
-def _open_zip(path: Path, limits: Limits) -> Package:
+def _open_zip(path: Path, limits: Limits, *, beginnings: bool) -> Package:
     with _opened(path, limits) as (archive, size):
         told, inside, names = _look_inside(path, archive, size, limits)
         budget = _Budget(limits.unpacked_bytes, path.name)
 
         def unpack(written: str) -> bytes:
-            return b"".join(_unpack(archive, inside[written], limits, budget))
+            pieces = _unpack(archive, inside[written], limits, budget)
+            return next(pieces, b"") if beginnings else b"".join(pieces)
 
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             files = dict(zip(names.data, pool.map(unpack, names.data.values()), strict=True))

@@ -38,9 +38,12 @@ def save_outcomes(
     path = _path(reports, district_id, import_id)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     beside = path.with_suffix(f".{os.getpid()}")
-    # In the order of the ids, so that one of them is found without reading all.
-    rows.astype({"outcome": TEXT}).sort_values("source_id").to_parquet(
-        beside, compression="zstd", index=False, row_group_size=ROWS_OF_A_GROUP
+    rows.astype({"outcome": TEXT}).to_parquet(
+        beside,
+        compression="zstd",
+        use_dictionary=False,
+        index=False,
+        row_group_size=ROWS_OF_A_GROUP,
     )
     beside.replace(path)
 
@@ -85,8 +88,9 @@ def first_records(
     each: int,
     schools: Sequence[str],
 ) -> pd.DataFrame:
-    """The first records, by id, of each enrollment type and outcome and, of those that were left
-    out or deleted, of each of these schools; at most `each` of one. Columns ENDED_COLUMNS."""
+    """The first records, by type and row, of each enrollment type and outcome and, of those that
+    were left out or deleted, of each of these schools; at most `each` of one. Columns
+    ENDED_COLUMNS."""
     path = _path(reports, imported.district_id, _kept_with(conn, imported))
     if not path.exists():
         return pd.DataFrame(columns=list(ENDED_COLUMNS))

@@ -28,6 +28,7 @@ from roster_pipeline.roster import (
     joined_elements,
     list_elements,
     lookup,
+    one_array,
 )
 
 Known = Callable[[str, Sequence[str] | None], pd.DataFrame]
@@ -149,28 +150,28 @@ def _resolve(
     dangling = lost.notna()
     if not dangling.any():
         return roster, []
-    told_of = dangling & ~_filtered(lost, attribute, roster)
     ends = dangling & left.isna() if attribute.required_reference else dangling & False
     source = roster.sources[name][attribute.name]
     header = source.partition(".")[2]
+    records, lost, fall = frame.loc[dangling], lost.loc[dangling], ends.loc[dangling]
     sentence = (
         f"{header} names " + lost + f", {_noun(attribute)} that will be active after this import."
     )
     cause = causes.of(lost, attribute)
-    causes.add(name, frame.loc[ends, "source_id"], cause.loc[ends])
+    causes.add(name, records.loc[fall, "source_id"], cause.loc[fall])
     told = [
         tell_records(
             f"{attribute.name}_unknown",
             name,
-            frame.loc[mask],
+            records.loc[mask],
             attribute.name,
             source,
-            severity="skipped" if mask is ends else "reported",
+            severity="skipped" if mask is fall else "reported",
             message=sentence.loc[mask],
             how_to_fix=causes.remedy(cause.loc[mask]),
             cause=cause.loc[mask],
         )
-        for mask in (ends, told_of & ~ends)
+        for mask in (fall, ~_filtered(lost, attribute, roster) & ~fall)
         if mask.any()
     ]
     changed = frame.assign(**{attribute.name: left.where(~ends, values)})
@@ -197,9 +198,9 @@ class _Causes:
         """Where the first of the chain was received: to mend that one first. Null elsewhere."""
         first = ~self._roots.duplicated()
         places = lookup(causes, self._roots.loc[first], self._places.loc[first])
-        kind_and_id = causes.str.partition("/")
-        kinds = kind_and_id[0].str.replace("_", " ", regex=False)
-        return "Mend " + kinds + " " + kind_and_id[2] + " first: " + places + "."
+        kinds = causes.str.replace("(?s)/.*", "", regex=True).str.replace("_", " ", regex=False)
+        ids = causes.str.replace("^[^/]*/", "", regex=True)
+        return "Mend " + kinds + " " + ids + " first: " + places + "."
 
     def add(self, name: str, source_ids: pd.Series[str], causes: pd.Series[str]) -> None:
         """Note why records of a type fell."""
@@ -273,7 +274,7 @@ def _kept(
     ids = ids.dropna().drop_duplicates()
     if ids.empty:
         return empty_texts("enrollment_type", "source_id")
-    stays = known(name, ids.loc[~ids.isin(living[name])].tolist())
+    stays = known(name, one_array(ids.loc[~ids.isin(living[name])]).to_pylist())
     stays = stays.loc[stays["active"].astype(bool)]
     for attribute in enrollment_type.references:
         if not attribute.required_reference or not _checkable(attribute, roster):

@@ -17,7 +17,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from roster_pipeline.roster import ENROLLMENT_TYPES, INTEGER, TEXT, Roster, lookup, school_of
+from roster_pipeline.roster import ENROLLMENT_TYPES, INTEGER, TEXT, Roster, one_array, school_of
 
 UNIT_SEPARATOR = "\x1f"
 COUNT_COLUMNS = ("enrollment_type", "school", "outcome", "records")
@@ -73,33 +73,39 @@ def make_plan(roster: Roster, warehouse: Mapping[str, pd.DataFrame]) -> SyncPlan
     """Compare a roster with the warehouse's state.
 
     warehouse: by enrollment type, all records of the district with columns source_id, record_hash,
-    active, school. Raises ValueError when a type has two records of one source id.
+    active, school; a source id once. Raises ValueError when the roster has two records of a type
+    with one source id.
     """
-    changes = {name: _changes(name, roster, warehouse[name]) for name in ENROLLMENT_TYPES}
-    missing = pd.concat(
-        [_not_received(name, changes[name], warehouse[name]) for name in ENROLLMENT_TYPES],
-        ignore_index=True,
-    )
+    changes, missing_by_type = {}, []
+    for name in ENROLLMENT_TYPES:
+        known = warehouse[name]
+        places = _places(roster.frames[name]["source_id"], known["source_id"])
+        changes[name] = _changes(name, roster, known, places)
+        missing_by_type.append(_not_received(name, known, places))
+    missing = pd.concat(missing_by_type, ignore_index=True)
     is_kept = _keys(missing).isin(_keys(roster.kept))
     deleted = missing.loc[~is_kept].reset_index(drop=True)
     kept = missing.loc[is_kept].reset_index(drop=True)
     return SyncPlan(changes, deleted, kept, _counts(changes, roster.ended, deleted, kept))
 
 
-def _changes(name: str, roster: Roster, known: pd.DataFrame) -> pd.DataFrame:
+def _places(ids: pd.Series[str], known: pd.Series[str]) -> pa.Array:
+    """Where in `known` each id is, null for one that is not there."""
+    return pc.index_in(one_array(ids), one_array(known))
+
+
+def _changes(name: str, roster: Roster, known: pd.DataFrame, places: pa.Array) -> pd.DataFrame:
     frame = roster.frames[name]
+    if not frame["source_id"].is_unique:
+        raise ValueError(f"Two records of type {name} have one source id.")
     known_names = {a.name for a in ENROLLMENT_TYPES[name].attributes}
     own = [a for a in roster.sources.get(name, ()) if a not in known_names]
     frame = frame.drop(columns=own).assign(extra=_json({a: frame[a] for a in own}, frame.index))
     frame["record_hash"] = record_hash(name, frame)
-    if not (frame["source_id"].is_unique and known["source_id"].is_unique):
-        raise ValueError(f"Two records of type {name} have one source id.")
-    was_active = lookup(frame["source_id"], known["source_id"], known["active"])
-    same = frame["record_hash"] == lookup(
-        frame["source_id"], known["source_id"], known["record_hash"]
-    )
+    was_active = one_array(known["active"]).take(places)
+    same = pc.equal(one_array(frame["record_hash"]), one_array(known["record_hash"]).take(places))
     outcomes = pc.case_when(
-        pc.make_struct(*(pa.array(case) for case in (was_active.isna(), ~was_active, same))),
+        pc.make_struct(pc.is_null(was_active), pc.invert(was_active), same),
         *("added", "restored", "unchanged", "updated"),
     )
     return frame.assign(outcome=_series(outcomes, frame.index))
@@ -131,9 +137,10 @@ def _series(array: pa.Array, index: pd.Index) -> pd.Series[str]:
     return pd.Series(pd.arrays.ArrowExtensionArray(array), index=index)
 
 
-def _not_received(name: str, changes: pd.DataFrame, known: pd.DataFrame) -> pd.DataFrame:
-    active = known.loc[known["active"].fillna(False).astype(bool), ["source_id", "school"]]
-    gone = active.loc[~active["source_id"].isin(changes["source_id"])]
+def _not_received(name: str, known: pd.DataFrame, places: pa.Array) -> pd.DataFrame:
+    received = np.zeros(len(known), bool)
+    received[places.drop_null().to_numpy()] = True
+    gone = known.loc[known["active"].fillna(False).astype(bool) & ~received]
     return pd.DataFrame(
         {
             "enrollment_type": pd.Series(name, gone.index, dtype=TEXT),

@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow as pa
 from sqlalchemy import ColumnElement, Connection, Table, and_, null, or_, select
 
-from roster_pipeline.roster import ENROLLMENT_TYPES, Attribute
+from roster_pipeline.roster import ENROLLMENT_TYPES, Attribute, one_array
 from roster_pipeline.warehouse import bulk
 from roster_pipeline.warehouse.tables import ROSTER_TABLES, VERSION_VIEWS
 
@@ -85,7 +85,7 @@ def read_records(
     if active_only:
         statement = statement.where(table.c.active)
     if ids is not None:
-        statement = statement.where(bulk.among(conn, table.c.source_id, ids.tolist()))
+        statement = statement.where(bulk.among(conn, table.c.source_id, one_array(ids).to_pylist()))
     return bulk.to_frame(bulk.fetch(conn, statement, types))
 
 

@@ -32,8 +32,8 @@ def test_the_first_records_of_each_kind_are_found_in_whatever_group_of_rows_they
         found = outcomes.first_records(conn, tmp_path, imported, 2, [])
         all_of_them = outcomes.records_of(conn, tmp_path, imported)
     assert len(all_of_them) == 11
-    assert found["source_id"].to_list() == ["one", "s-0", "s-1", "two"]
-    assert found["enrollment_type"].to_list() == ["school", "student", "student", "school"]
+    assert found["source_id"].to_list() == ["one", "two", "s-0", "s-1"]
+    assert found["enrollment_type"].to_list() == ["school", "school", "student", "student"]
 
 
 def test_of_an_import_without_records_there_are_no_first_ones(
