@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
 
@@ -27,7 +28,7 @@ from roster_pipeline.defs.stage_assets import (
 from roster_pipeline.defs.views import table_metadata
 from roster_pipeline.reports.outcomes import save_outcomes
 from roster_pipeline.roster import ENROLLMENT_TYPES, RECEIVED_OUTCOMES
-from roster_pipeline.stages.plan import make_plan
+from roster_pipeline.stages.plan import make_plan, stored_records
 from roster_pipeline.stages.schools import (
     map_schools,
     tell_schools,
@@ -118,10 +119,13 @@ def sync_plan(
     started = time.perf_counter()
     with booked(context, warehouse, import_id) as imported:
         rules = house.district(district_id).for_app(imported.app).hold
-        with reading(warehouse.engine) as conn:
-            state = read_state(conn, district_id)
+        with reading(warehouse.engine) as conn, ThreadPoolExecutor(1) as pool:
+            # Half of the reading is the database's, in which Python can look at the records.
+            reading_state = pool.submit(read_state, conn, district_id)
+            records = stored_records(roster)
+            state = reading_state.result()
             base = ledger.last_accepted(conn, district_id)
-            plan = make_plan(roster, state)
+            plan = make_plan(roster, records, state)
             review = review_plan(conn, imported, plan, roster.school_decisions, state, rules)
             changes = attribute_changes(conn, district_id, review.plan)
         save_outcomes(house.settings().reports, district_id, import_id, review.plan, roster.ended)

@@ -69,18 +69,26 @@ def record_hash(enrollment_type: str, frame: pd.DataFrame) -> pd.Series[str]:
     return _series(texts.cast(pa.string()), frame.index)
 
 
-def make_plan(roster: Roster, warehouse: Mapping[str, pd.DataFrame]) -> SyncPlan:
+def stored_records(roster: Roster) -> dict[str, pd.DataFrame]:
+    """The records of a roster as the warehouse would keep them, by enrollment type: as
+    SyncPlan.changes, yet without `outcome`. Raises ValueError when a type has two records of one
+    source id."""
+    return {name: _stored(name, roster) for name in ENROLLMENT_TYPES}
+
+
+def make_plan(
+    roster: Roster, records: Mapping[str, pd.DataFrame], warehouse: Mapping[str, pd.DataFrame]
+) -> SyncPlan:
     """Compare a roster with the warehouse's state.
 
-    warehouse: by enrollment type, all records of the district with columns source_id, record_hash,
-    active, school; a source id once. Raises ValueError when the roster has two records of a type
-    with one source id.
+    records: the roster's, as `stored_records` returns them. warehouse: by enrollment type, all
+    records of the district with columns source_id, record_hash, active, school; a source id once.
     """
     changes, missing_by_type = {}, []
-    for name in ENROLLMENT_TYPES:
+    for name, frame in records.items():
         known = warehouse[name]
-        places = _places(roster.frames[name]["source_id"], known["source_id"])
-        changes[name] = _changes(name, roster, known, places)
+        places = pc.index_in(one_array(frame["source_id"]), one_array(known["source_id"]))
+        changes[name] = frame.assign(outcome=_outcomes(frame, known, places))
         missing_by_type.append(_not_received(name, known, places))
     missing = pd.concat(missing_by_type, ignore_index=True)
     is_kept = _keys(missing).isin(_keys(roster.kept))
@@ -89,26 +97,25 @@ def make_plan(roster: Roster, warehouse: Mapping[str, pd.DataFrame]) -> SyncPlan
     return SyncPlan(changes, deleted, kept, _counts(changes, roster.ended, deleted, kept))
 
 
-def _places(ids: pd.Series[str], known: pd.Series[str]) -> pa.Array:
-    """Where in `known` each id is, null for one that is not there."""
-    return pc.index_in(one_array(ids), one_array(known))
-
-
-def _changes(name: str, roster: Roster, known: pd.DataFrame, places: pa.Array) -> pd.DataFrame:
+def _stored(name: str, roster: Roster) -> pd.DataFrame:
     frame = roster.frames[name]
     if not frame["source_id"].is_unique:
         raise ValueError(f"Two records of type {name} have one source id.")
     known_names = {a.name for a in ENROLLMENT_TYPES[name].attributes}
     own = [a for a in roster.sources.get(name, ()) if a not in known_names]
     frame = frame.drop(columns=own).assign(extra=_json({a: frame[a] for a in own}, frame.index))
-    frame["record_hash"] = record_hash(name, frame)
+    return frame.assign(record_hash=record_hash(name, frame))
+
+
+def _outcomes(frame: pd.DataFrame, known: pd.DataFrame, places: pa.Array) -> pd.Series[str]:
+    """What becomes of each record. places: where in `known` it is, null for one that is new."""
     was_active = one_array(known["active"]).take(places)
     same = pc.equal(one_array(frame["record_hash"]), one_array(known["record_hash"]).take(places))
     outcomes = pc.case_when(
         pc.make_struct(pc.is_null(was_active), pc.invert(was_active), same),
         *("added", "restored", "unchanged", "updated"),
     )
-    return frame.assign(outcome=_series(outcomes, frame.index))
+    return _series(outcomes, frame.index)
 
 
 def _json(extra: Mapping[str, pd.Series], index: pd.Index) -> pd.Series[str]:

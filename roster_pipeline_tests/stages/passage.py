@@ -38,7 +38,7 @@ from roster_pipeline.stages.data_requirements import Suites, require_data
 from roster_pipeline.stages.filters import filter_records
 from roster_pipeline.stages.links import link_records
 from roster_pipeline.stages.parse import Parsed, parse
-from roster_pipeline.stages.plan import SyncPlan, make_plan
+from roster_pipeline.stages.plan import SyncPlan, make_plan, stored_records
 from roster_pipeline.stages.schools import decide_schools, map_schools
 from roster_pipeline.stages.uniqueness import check_uniqueness
 
@@ -240,7 +240,7 @@ class Passage:
     @cached_property
     def plan(self) -> SyncPlan:
         """What the import would change."""
-        return make_plan(self.mapped_schools.roster, self.warehouse.state)
+        return planned(self.mapped_schools.roster, self.warehouse.state)
 
     @property
     def outcomes(self) -> tuple[Outcome, ...]:
@@ -404,3 +404,8 @@ def first_import() -> Passage:
 def known_warehouse() -> Warehouse:
     """The warehouse after the small district's first import."""
     return warehouse_after(first_import())
+
+
+def planned(roster: Roster, state: Mapping[str, pd.DataFrame]) -> SyncPlan:
+    """What a roster would change in a warehouse of this state."""
+    return make_plan(roster, stored_records(roster), state)

@@ -14,9 +14,9 @@ from roster_pipeline.stages.plan import (
     COUNT_COLUMNS,
     SyncPlan,
     changed_attributes,
-    make_plan,
     plan_hash,
     record_hash,
+    stored_records,
     without_deletions,
 )
 from roster_pipeline_tests.stages.passage import (
@@ -31,6 +31,7 @@ from roster_pipeline_tests.stages.passage import (
     known_warehouse,
     mapped,
     passage,
+    planned,
     settings,
     small_district,
     warehouse_after,
@@ -190,9 +191,7 @@ def test_two_records_of_one_id_in_a_type_are_an_error_of_ours(first: Passage) ->
     roster = first.mapped_schools.roster
     twice = pd.concat([roster.frames["class"]] * 2, ignore_index=True)
     with pytest.raises(ValueError, match="Two records of type class have one source id"):
-        make_plan(
-            replace(roster, frames={**roster.frames, "class": twice}), empty_warehouse().state
-        )
+        stored_records(replace(roster, frames={**roster.frames, "class": twice}))
 
 
 def hashes(roster: Roster, name: str) -> list[str]:
@@ -260,7 +259,7 @@ def test_a_value_that_moves_to_the_next_attribute_changes_the_hash(first: Passag
 
 def test_a_type_without_records_has_a_plan_too() -> None:
     frames = {name: empty_frame(t) for name, t in ENROLLMENT_TYPES.items()}
-    plan = make_plan(Roster(frames), empty_warehouse().state)
+    plan = planned(Roster(frames), empty_warehouse().state)
     assert plan.counts.empty
     assert plan.deleted.empty
     assert all(frame.empty for frame in plan.changes.values())
@@ -268,7 +267,7 @@ def test_a_type_without_records_has_a_plan_too() -> None:
 
 def test_types_that_vanish_altogether_are_deleted_whole(warehouse: Warehouse) -> None:
     frames = {name: empty_frame(t) for name, t in ENROLLMENT_TYPES.items()}
-    plan = make_plan(Roster(frames), warehouse.state)
+    plan = planned(Roster(frames), warehouse.state)
     assert len(plan.deleted) == 24
     assert set(plan.counts["outcome"]) == {"deleted"}
 
@@ -349,7 +348,7 @@ def with_own(**own: list[str | None]) -> Roster:
 def test_own_attributes_are_one_json_object_a_record_without_those_that_are_blank() -> None:
     # Without blanks and in the order of the settings, as it is compared as a text.
     roster = with_own(bus=["9", None, "7"], lunch=['a "b"\\c', None, None])
-    students = make_plan(roster, empty_warehouse().state).changes["student"]
+    students = planned(roster, empty_warehouse().state).changes["student"]
     assert students["extra"].fillna("none").tolist() == [
         '{"bus":"9","lunch":"a \\"b\\"\\\\c"}',
         "none",
@@ -361,17 +360,17 @@ def test_own_attributes_are_one_json_object_a_record_without_those_that_are_blan
 
 def test_every_text_of_an_own_attribute_is_read_again_from_its_json() -> None:
     texts = ["".join(chr(code) for code in range(0x20)), '\\"/é\u2028😀', ""]
-    plan = make_plan(with_own(note=list(texts)), empty_warehouse().state)
+    plan = planned(with_own(note=list(texts)), empty_warehouse().state)
     read = with_extra(plan, "student")
     assert list(read.values()) == [{"note": text} for text in texts]
 
 
 def test_an_own_attribute_that_changes_updates_the_record() -> None:
-    before = make_plan(with_own(bus=["9", "8", None]), empty_warehouse().state)
+    before = planned(with_own(bus=["9", "8", None]), empty_warehouse().state)
     students = before.changes["student"].assign(active=True)
     students["school"] = students["primary_school"]
     state = {**empty_warehouse().state, "student": students}
-    now = make_plan(with_own(bus=["9", "7", "1"]), state).changes["student"]
+    now = planned(with_own(bus=["9", "7", "1"]), state).changes["student"]
     assert now["outcome"].tolist() == ["unchanged", "updated", "updated"]
 
 
