@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 from sqlalchemy import Connection
 
 from roster_pipeline.roster import ENROLLMENT_TYPES, RECEIVED_OUTCOMES
@@ -83,5 +84,5 @@ def import_summary(conn: Connection, import_id: int) -> ImportSummary:
 
 def as_records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """A frame as plain dictionaries, null as None; for what is printed or sent as JSON."""
-    plain = frame.astype(object).where(frame.notna(), None)
-    return [{str(name): value for name, value in row.items()} for row in plain.to_dict("records")]
+    rows: list[dict[str, Any]] = pa.Table.from_pandas(frame, preserve_index=False).to_pylist()
+    return rows
