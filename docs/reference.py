@@ -15,9 +15,9 @@ from typing import Any
 
 from roster_pipeline import settings as environment
 from roster_pipeline.districts.settings import DistrictSettings
+from roster_pipeline.enrollment_types import ENROLLMENT_TYPES
 from roster_pipeline.findings import CODES, Code, Severity
 from roster_pipeline.reports.statuses import OUTCOME_WORDS, STATUS_WORDS, WHAT_TO_DO
-from roster_pipeline.roster import ENROLLMENT_TYPES
 from roster_pipeline.stages.attributes import DEFAULT_SOURCES
 from roster_pipeline.stages.data_requirements import NOT_NULL, load_suites
 from roster_pipeline.stages.filters import Condition

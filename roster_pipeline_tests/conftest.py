@@ -103,7 +103,7 @@ def kept_for_the_session() -> Iterator[None]:
     def migrate_once(engine: Engine) -> tuple[str | None, str]:
         if engine.dialect.name != "sqlite" or inspect(engine).get_table_names():
             return upgrade(engine)
-        versions = None, str(database._scripts().get_current_head())
+        versions = None, database.VERSION
         if not template.execute("SELECT * FROM sqlite_master").fetchall():
             versions = upgrade(engine)
             with closing(sqlite3.connect(database.sqlite_path(engine))) as made:

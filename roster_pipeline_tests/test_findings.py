@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from roster_pipeline.enrollment_types import ENROLLMENT_TYPES
 from roster_pipeline.findings import (
     CODES,
     FINDING_COLUMNS,
@@ -18,7 +19,7 @@ from roster_pipeline.findings import (
     tell,
     tell_records,
 )
-from roster_pipeline.roster import ENROLLMENT_TYPES, INTEGER, TEXT
+from roster_pipeline.roster import INTEGER, TEXT
 from roster_pipeline_tests.serving import STAGES
 
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
+from roster_pipeline.enrollment_types import ENROLLMENT_TYPES, PERSONS
 from roster_pipeline.roster import (
     ENDED_COLUMNS,
-    ENROLLMENT_TYPES,
     INTEGER,
-    PERSONS,
     RECEIVED_OUTCOMES,
     REJECTED_OUTCOMES,
     TEXT,

@@ -9,8 +9,8 @@ from sqlalchemy import Connection
 from roster_pipeline.defs.partitions import DISTRICTS, IMPORT_TAG, checked_district
 from roster_pipeline.defs.resources import HouseResource, WarehouseResource
 from roster_pipeline.defs.stage_assets import GROUP, import_metadata, outcome_metadata
+from roster_pipeline.enrollment_types import ENROLLMENT_TYPES
 from roster_pipeline.landing.retention import purge
-from roster_pipeline.roster import ENROLLMENT_TYPES
 from roster_pipeline.settings import acting_user, load_keep_days
 from roster_pipeline.warehouse import holds, ledger, results
 from roster_pipeline.warehouse.database import opened, reading

@@ -26,8 +26,9 @@ from roster_pipeline.defs.stage_assets import (
     stage_asset,
 )
 from roster_pipeline.defs.views import table_metadata
+from roster_pipeline.enrollment_types import ENROLLMENT_TYPES
 from roster_pipeline.reports.outcomes import save_outcomes
-from roster_pipeline.roster import ENROLLMENT_TYPES, RECEIVED_OUTCOMES
+from roster_pipeline.roster import RECEIVED_OUTCOMES
 from roster_pipeline.stages.plan import make_plan, stored_records
 from roster_pipeline.stages.schools import (
     map_schools,

@@ -26,13 +26,13 @@ from dagster._core.storage.asset_check_execution_record import (
 from sqlalchemy import Connection, Engine
 
 from roster_pipeline.defs import checks
+from roster_pipeline.enrollment_types import ENROLLMENT_TYPES
 from roster_pipeline.findings import CODES
 from roster_pipeline.reports.charts import as_markdown, bar_chart
 from roster_pipeline.reports.html import report_path, write_report
 from roster_pipeline.reports.quality import Quality, import_quality
 from roster_pipeline.reports.statuses import STATUS_WORDS
 from roster_pipeline.reports.summary import as_records
-from roster_pipeline.roster import ENROLLMENT_TYPES
 from roster_pipeline.settings import Settings
 from roster_pipeline.stages.hold import nouns
 from roster_pipeline.warehouse import ledger, queries, results

@@ -13,8 +13,8 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from roster_pipeline.districts.settings import DistrictSettings, Sections, is_district_id
+from roster_pipeline.enrollment_types import ENROLLMENT_TYPES
 from roster_pipeline.oneroster.standard import DATA_FILES, GRADES
-from roster_pipeline.roster import ENROLLMENT_TYPES
 from roster_pipeline.stages.attributes import DEFAULT_SOURCES
 from roster_pipeline.stages.parse import DEFAULT_USER_TYPES, IGNORED
 

@@ -6,10 +6,10 @@ those that each attribute has.
 
 from __future__ import annotations
 
+from roster_pipeline.enrollment_types import ENROLLMENT_TYPES
 from roster_pipeline.findings.code import Code
 from roster_pipeline.findings.landing_codes import LANDING_CODES
 from roster_pipeline.findings.parse_codes import PARSE_CODES
-from roster_pipeline.roster import ENROLLMENT_TYPES
 
 LATER_CODES: dict[str, Code] = {
     "attribute_not_to_be_had": Code(

@@ -16,8 +16,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from sqlalchemy import Connection
 
+from roster_pipeline.enrollment_types import ENROLLMENT_TYPES
 from roster_pipeline.oneroster.writer import write_package
-from roster_pipeline.roster import ENROLLMENT_TYPES, TEXT, list_elements
+from roster_pipeline.roster import TEXT, list_elements
 from roster_pipeline.stages.attributes import AttributeSettings
 from roster_pipeline.warehouse.state import read_records
 

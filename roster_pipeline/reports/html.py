@@ -27,6 +27,7 @@ from sqlalchemy import Connection
 
 from roster_pipeline.districts.files import DistrictFileError, UnknownDistrict, load_district
 from roster_pipeline.districts.settings import DistrictSettings
+from roster_pipeline.enrollment_types import PERSONS
 from roster_pipeline.findings import CODES
 from roster_pipeline.reports.causes import CAUSE_COLUMNS, root_causes
 from roster_pipeline.reports.charts import bar_chart
@@ -35,7 +36,7 @@ from roster_pipeline.reports.quality import Quality
 from roster_pipeline.reports.schools import schools_of
 from roster_pipeline.reports.statuses import STATUS_WORDS, WHAT_TO_DO
 from roster_pipeline.reports.summary import ImportSummary, as_records, import_summary
-from roster_pipeline.roster import PERSONS, REJECTED_OUTCOMES
+from roster_pipeline.roster import REJECTED_OUTCOMES
 from roster_pipeline.stages.hold import nouns
 from roster_pipeline.warehouse import ledger, queries, results
 from roster_pipeline.warehouse.state import known_schools

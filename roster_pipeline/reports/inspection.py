@@ -9,12 +9,12 @@ from typing import Any
 
 import pandas as pd
 
+from roster_pipeline.enrollment_types import ENROLLMENT_TYPES
 from roster_pipeline.findings import DeliveryRefused, concat_findings, findings_frame
 from roster_pipeline.oneroster.delivery import read_delivery
 from roster_pipeline.oneroster.effective import apply_delivery
 from roster_pipeline.oneroster.package import open_package
 from roster_pipeline.reports.summary import as_records
-from roster_pipeline.roster import ENROLLMENT_TYPES
 from roster_pipeline.stages.attributes import AttributeSettings, empty_frame, map_attributes
 from roster_pipeline.stages.links import link_records
 from roster_pipeline.stages.parse import ParseSettings, parse

@@ -9,7 +9,8 @@ import pandas as pd
 import pyarrow as pa
 from sqlalchemy import Connection
 
-from roster_pipeline.roster import ENROLLMENT_TYPES, RECEIVED_OUTCOMES
+from roster_pipeline.enrollment_types import ENROLLMENT_TYPES
+from roster_pipeline.roster import RECEIVED_OUTCOMES
 from roster_pipeline.warehouse import ledger, results
 from roster_pipeline.warehouse.holds import HoldEntry, last_hold
 

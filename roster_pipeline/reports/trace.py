@@ -12,9 +12,10 @@ from typing import Any
 import pandas as pd
 from sqlalchemy import Connection, select
 
+from roster_pipeline.enrollment_types import ENROLLMENT_TYPES
 from roster_pipeline.reports.outcomes import records_of
 from roster_pipeline.reports.summary import as_records
-from roster_pipeline.roster import ENROLLMENT_TYPES, RECEIVED_OUTCOMES
+from roster_pipeline.roster import RECEIVED_OUTCOMES
 from roster_pipeline.warehouse import ledger, results
 from roster_pipeline.warehouse.tables import VERSION_VIEWS
 

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import AfterValidator, Field
 
+from roster_pipeline.enrollment_types import ENROLLMENT_TYPES, EnrollmentType, Kind
 from roster_pipeline.findings import (
     DeliveryRefused,
     Finding,
@@ -29,16 +30,7 @@ from roster_pipeline.findings import (
 )
 from roster_pipeline.oneroster.standard import VERSIONS, Column
 from roster_pipeline.oneroster.values import read_column
-from roster_pipeline.roster import (
-    DTYPES,
-    ENROLLMENT_TYPES,
-    INTEGER,
-    TEXT,
-    EnrollmentType,
-    Kind,
-    Roster,
-    first_element,
-)
+from roster_pipeline.roster import DTYPES, INTEGER, TEXT, Roster, first_element
 from roster_pipeline.stages.section import Section
 
 _PERSON_SOURCES = {

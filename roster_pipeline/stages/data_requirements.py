@@ -24,8 +24,9 @@ import numpy as np
 import pandas as pd
 from pydantic import BeforeValidator, Field
 
+from roster_pipeline.enrollment_types import ENROLLMENT_TYPES
 from roster_pipeline.findings import Outcome, concat_findings, tell_records
-from roster_pipeline.roster import ENROLLMENT_TYPES, Roster
+from roster_pipeline.roster import Roster
 from roster_pipeline.stages.section import Section
 
 OnMissing = Annotated[

@@ -20,15 +20,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import AfterValidator
 
+from roster_pipeline.enrollment_types import ENROLLMENT_TYPES, PERSONS, Attribute
 from roster_pipeline.findings import Outcome, findings_frame
-from roster_pipeline.roster import (
-    ENROLLMENT_TYPES,
-    PERSONS,
-    UNTYPED,
-    Attribute,
-    Roster,
-    list_elements,
-)
+from roster_pipeline.roster import UNTYPED, Roster, list_elements
 from roster_pipeline.stages.section import Section
 
 Condition = Literal[

@@ -16,7 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
-from roster_pipeline.roster import ENROLLMENT_TYPES, PERSONS, REJECTED_OUTCOMES, TEXT, UNTYPED
+from roster_pipeline.enrollment_types import ENROLLMENT_TYPES, PERSONS
+from roster_pipeline.roster import REJECTED_OUTCOMES, TEXT, UNTYPED
 from roster_pipeline.stages.plan import UNIT_SEPARATOR, SyncPlan
 from roster_pipeline.stages.section import Section
 

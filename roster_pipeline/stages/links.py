@@ -13,15 +13,12 @@ from dataclasses import replace
 
 import pandas as pd
 
+from roster_pipeline.enrollment_types import ENROLLMENT_TYPES, PERSONS, Attribute, EnrollmentType
 from roster_pipeline.findings import Outcome, concat_findings, finding, findings_frame, tell_records
 from roster_pipeline.roster import (
-    ENROLLMENT_TYPES,
-    PERSONS,
     REJECTED_OUTCOMES,
     TEXT,
     UNTYPED,
-    Attribute,
-    EnrollmentType,
     Roster,
     empty_texts,
     first_element,

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import pandas as pd
 from pydantic import Field
 
+from roster_pipeline.enrollment_types import ENROLLMENT_TYPES
 from roster_pipeline.findings import (
     Outcome,
     concat_findings,
@@ -29,7 +30,6 @@ from roster_pipeline.oneroster.rules import role_rules, teaching_rules
 from roster_pipeline.oneroster.standard import DATA_FILES
 from roster_pipeline.roster import (
     ENDED_COLUMNS,
-    ENROLLMENT_TYPES,
     REJECTED_OUTCOMES,
     TEXT,
     UNTYPED,

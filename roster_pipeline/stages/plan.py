@@ -17,7 +17,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from roster_pipeline.roster import ENROLLMENT_TYPES, INTEGER, TEXT, Roster, one_array, school_of
+from roster_pipeline.enrollment_types import ENROLLMENT_TYPES
+from roster_pipeline.roster import INTEGER, TEXT, Roster, one_array, school_of
 
 UNIT_SEPARATOR = "\x1f"
 COUNT_COLUMNS = ("enrollment_type", "school", "outcome", "records")

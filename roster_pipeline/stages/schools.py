@@ -17,15 +17,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from roster_pipeline.enrollment_types import ENROLLMENT_TYPES
 from roster_pipeline.findings import Outcome, concat_findings, findings_frame, tell
-from roster_pipeline.roster import (
-    ENROLLMENT_TYPES,
-    INTEGER,
-    TEXT,
-    Roster,
-    empty_texts,
-    list_elements,
-)
+from roster_pipeline.roster import INTEGER, TEXT, Roster, empty_texts, list_elements
 from roster_pipeline.stages.filters import carry_over
 from roster_pipeline.stages.section import Section
 

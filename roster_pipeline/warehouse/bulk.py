@@ -41,7 +41,7 @@ from sqlalchemy.dialects.postgresql import JSONB, aggregate_order_by
 from sqlalchemy.sql.expression import literal_column
 from sqlalchemy.types import TypeEngine
 
-from roster_pipeline.roster import EnrollmentType, Kind
+from roster_pipeline.enrollment_types import EnrollmentType, Kind
 from roster_pipeline.warehouse.tables import UtcDateTime
 
 BATCH_ROWS = 50_000

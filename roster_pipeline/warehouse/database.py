@@ -12,12 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from alembic import command
-from alembic.config import Config
-from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import (
     URL,
     Connection,
@@ -28,10 +24,17 @@ from sqlalchemy import (
     inspect,
     make_url,
     select,
+    text,
 )
 
 from roster_pipeline.warehouse.tables import metadata
 
+if TYPE_CHECKING:
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
+
+VERSION = "0005"
+"""The version of the tables that this program works with: the newest in `migrations`."""
 VERSION_TABLE = "warehouse_version"
 BUSY_TIMEOUT_MS = 120_000
 """How long SQLite waits for another process' transaction: longer than a big merge takes."""
@@ -118,6 +121,8 @@ def upgrade(engine: Engine) -> tuple[str | None, str]:
     Does nothing when they are; of two processes that upgrade at once the second waits for the
     first. Returns the version before (None: there were no tables) and now. Raises WarehouseTooNew.
     """
+    from alembic import command
+
     config = _alembic_config()
     with engine.begin() as conn:
         if engine.dialect.name == "postgresql":
@@ -133,8 +138,8 @@ def check_version(engine: Engine) -> None:
     """Raise WarehouseOutdated or WarehouseTooNew unless the tables are of our version."""
     with reading(engine) as conn:
         revision = _revision(conn)
-    _refuse_too_new(revision)
-    if revision != _scripts().get_current_head():
+    if revision != VERSION:
+        _refuse_too_new(revision)
         raise WarehouseOutdated(
             f"The warehouse at {engine.url.render_as_string()} has the tables of an older version "
             "of this program. Make a backup, then run `roster db upgrade`."
@@ -197,7 +202,10 @@ def _make_private(path: Path) -> None:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
 
 
+# Alembic takes as long to load as a query to answer; where the version is right it is not needed.
 def _alembic_config() -> Config:
+    from alembic.config import Config
+
     config = Config()
     config.set_main_option("script_location", "roster_pipeline.warehouse:migrations")
     config.set_main_option("path_separator", "os")
@@ -206,12 +214,15 @@ def _alembic_config() -> Config:
 
 @cache
 def _scripts() -> ScriptDirectory:
+    from alembic.script import ScriptDirectory
+
     return ScriptDirectory.from_config(_alembic_config())
 
 
 def _revision(conn: Connection) -> str | None:
-    context = MigrationContext.configure(conn, opts={"version_table": VERSION_TABLE})
-    return context.get_current_revision()
+    if not inspect(conn).has_table(VERSION_TABLE):
+        return None
+    return conn.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar()
 
 
 def _refuse_too_new(revision: str | None) -> None:
@@ -219,6 +230,6 @@ def _refuse_too_new(revision: str | None) -> None:
     if revision is not None and revision not in known:
         raise WarehouseTooNew(
             f"The warehouse has the tables of a newer version of this program ({revision}; this "
-            f"one knows those up to {_scripts().get_current_head()}). Update this program, then "
+            f"one knows those up to {VERSION}). Update this program, then "
             "try again."
         )

@@ -23,7 +23,8 @@ from sqlalchemy import (
     update,
 )
 
-from roster_pipeline.roster import ENROLLMENT_TYPES, TEXT
+from roster_pipeline.enrollment_types import ENROLLMENT_TYPES
+from roster_pipeline.roster import TEXT
 from roster_pipeline.stages.plan import changed_attributes
 from roster_pipeline.warehouse import audit, bulk, ledger, results
 from roster_pipeline.warehouse.ledger import Import

@@ -35,7 +35,7 @@ from sqlalchemy import (
     update,
 )
 
-from roster_pipeline.roster import ENROLLMENT_TYPES, EnrollmentType
+from roster_pipeline.enrollment_types import ENROLLMENT_TYPES, EnrollmentType
 from roster_pipeline.stages.plan import SyncPlan
 from roster_pipeline.warehouse import bulk
 from roster_pipeline.warehouse.tables import ROSTER_TABLES, record_history

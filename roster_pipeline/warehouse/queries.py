@@ -8,7 +8,7 @@ import pandas as pd
 import pyarrow as pa
 from sqlalchemy import Connection, and_, func, literal, null, select, union_all
 
-from roster_pipeline.roster import ENROLLMENT_TYPES
+from roster_pipeline.enrollment_types import ENROLLMENT_TYPES
 from roster_pipeline.warehouse import bulk
 from roster_pipeline.warehouse.tables import ROSTER_TABLES
 

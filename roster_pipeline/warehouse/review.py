@@ -13,7 +13,8 @@ from typing import Literal
 import pandas as pd
 from sqlalchemy import Connection
 
-from roster_pipeline.roster import INTEGER, PERSONS, TEXT, empty_texts
+from roster_pipeline.enrollment_types import PERSONS
+from roster_pipeline.roster import INTEGER, TEXT, empty_texts
 from roster_pipeline.stages import hold
 from roster_pipeline.stages.hold import HoldRules, Known, Reason
 from roster_pipeline.stages.plan import (

@@ -9,7 +9,8 @@ import pandas as pd
 import pyarrow as pa
 from sqlalchemy import ColumnElement, Connection, Table, and_, null, or_, select
 
-from roster_pipeline.roster import ENROLLMENT_TYPES, Attribute, one_array
+from roster_pipeline.enrollment_types import ENROLLMENT_TYPES, Attribute
+from roster_pipeline.roster import one_array
 from roster_pipeline.warehouse import bulk
 from roster_pipeline.warehouse.tables import ROSTER_TABLES, VERSION_VIEWS
 

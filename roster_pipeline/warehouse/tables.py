@@ -30,7 +30,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.types import TypeEngine
 
-from roster_pipeline.roster import ENROLLMENT_TYPES, EnrollmentType, Kind
+from roster_pipeline.enrollment_types import ENROLLMENT_TYPES, EnrollmentType, Kind
 
 
 class UtcDateTime(TypeDecorator[datetime]):

@@ -12,7 +12,8 @@ import pytest
 from roster_pipeline.definitions import defs
 from roster_pipeline.defs.io import ArtifactIOManager, StagedRoster
 from roster_pipeline.defs.partitions import checked_district
-from roster_pipeline.roster import ENROLLMENT_TYPES, Roster
+from roster_pipeline.enrollment_types import ENROLLMENT_TYPES
+from roster_pipeline.roster import Roster
 from roster_pipeline_tests.serving import STAGES
 
 

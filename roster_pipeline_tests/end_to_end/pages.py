@@ -15,9 +15,9 @@ from pathlib import Path
 
 from playwright.sync_api import Locator, Page, expect, sync_playwright
 
+from roster_pipeline.enrollment_types import ENROLLMENT_TYPES
 from roster_pipeline.oneroster.standard import VERSIONS
 from roster_pipeline.oneroster.writer import csv_bytes, write_package
-from roster_pipeline.roster import ENROLLMENT_TYPES
 from roster_pipeline.sample import make_district, plant_faults
 from roster_pipeline_tests.end_to_end.deliveries import schools, without_school, written
 from roster_pipeline_tests.serving import LOCATION, STAGES

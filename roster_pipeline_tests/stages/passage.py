@@ -19,20 +19,14 @@ import pandas as pd
 import pyarrow as pa
 
 from roster_pipeline.districts.settings import DistrictSettings
+from roster_pipeline.enrollment_types import ENROLLMENT_TYPES
 from roster_pipeline.findings import DeliveryRefused, Outcome, concat_findings
 from roster_pipeline.oneroster.delivery import read_delivery
 from roster_pipeline.oneroster.effective import apply_delivery, missing_files
 from roster_pipeline.oneroster.package import open_package
 from roster_pipeline.oneroster.standard import VERSIONS
 from roster_pipeline.oneroster.writer import csv_bytes, write_package
-from roster_pipeline.roster import (
-    DTYPES,
-    ENROLLMENT_TYPES,
-    RECEIVED_OUTCOMES,
-    TEXT,
-    Roster,
-    empty_texts,
-)
+from roster_pipeline.roster import DTYPES, RECEIVED_OUTCOMES, TEXT, Roster, empty_texts
 from roster_pipeline.stages.attributes import map_attributes
 from roster_pipeline.stages.data_requirements import Suites, require_data
 from roster_pipeline.stages.filters import filter_records

@@ -12,9 +12,10 @@ import pandas as pd
 import pytest
 from pydantic import ValidationError
 
+from roster_pipeline.enrollment_types import ENROLLMENT_TYPES
 from roster_pipeline.findings import DeliveryRefused, Outcome
 from roster_pipeline.oneroster.standard import RACES
-from roster_pipeline.roster import DTYPES, ENROLLMENT_TYPES
+from roster_pipeline.roster import DTYPES
 from roster_pipeline.stages.attributes import map_attributes
 from roster_pipeline_tests.stages.passage import (
     Frames,

@@ -18,8 +18,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from roster_pipeline.enrollment_types import ENROLLMENT_TYPES
 from roster_pipeline.findings import Outcome
-from roster_pipeline.roster import ENROLLMENT_TYPES, Roster
+from roster_pipeline.roster import Roster
 from roster_pipeline.stages.attributes import empty_frame
 from roster_pipeline.stages.data_requirements import (
     NOT_NULL,

@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 from pydantic import ValidationError
 
-from roster_pipeline.roster import ENROLLMENT_TYPES, INTEGER, TEXT
+from roster_pipeline.enrollment_types import ENROLLMENT_TYPES
+from roster_pipeline.roster import INTEGER, TEXT
 from roster_pipeline.stages.hold import (
     FileRows,
     HoldRules,

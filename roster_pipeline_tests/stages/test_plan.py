@@ -7,7 +7,8 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from roster_pipeline.roster import ENROLLMENT_TYPES, RECEIVED_OUTCOMES, TEXT, Roster, empty_texts
+from roster_pipeline.enrollment_types import ENROLLMENT_TYPES
+from roster_pipeline.roster import RECEIVED_OUTCOMES, TEXT, Roster, empty_texts
 from roster_pipeline.stages.attributes import empty_frame
 from roster_pipeline.stages.plan import (
     CHANGE_COLUMNS,

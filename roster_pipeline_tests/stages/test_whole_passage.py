@@ -22,8 +22,9 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from roster_pipeline.districts.settings import DistrictSettings
+from roster_pipeline.enrollment_types import ENROLLMENT_TYPES
 from roster_pipeline.findings import Outcome
-from roster_pipeline.roster import ENROLLMENT_TYPES, RECEIVED_OUTCOMES, Roster
+from roster_pipeline.roster import RECEIVED_OUTCOMES, Roster
 from roster_pipeline.sample import FAULTS, Delivery, make_district, plant_faults
 from roster_pipeline.stages.data_requirements import Suites, load_suites, require_data
 from roster_pipeline.stages.filters import filter_records

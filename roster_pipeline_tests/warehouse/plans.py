@@ -10,7 +10,8 @@ from multiprocessing import get_context
 import pandas as pd
 from sqlalchemy import Engine
 
-from roster_pipeline.roster import DTYPES, ENROLLMENT_TYPES, INTEGER, TEXT
+from roster_pipeline.enrollment_types import ENROLLMENT_TYPES
+from roster_pipeline.roster import DTYPES, INTEGER, TEXT
 from roster_pipeline.stages.plan import SyncPlan, record_hash
 from roster_pipeline.warehouse import ledger
 from roster_pipeline.warehouse.merge import Touched, merge

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Engine, create_engine, inspect, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from roster_pipeline.roster import ENROLLMENT_TYPES
+from roster_pipeline.enrollment_types import ENROLLMENT_TYPES
 from roster_pipeline.warehouse import database, tables
 from roster_pipeline.warehouse.database import (
     VERSION_TABLE,
@@ -22,7 +24,6 @@ from roster_pipeline.warehouse.database import (
     WarehouseOutdated,
     WarehouseTooNew,
     _alembic_config,
-    _scripts,
     check_version,
     connect,
     open_warehouse,
@@ -71,6 +72,24 @@ def test_the_migrations_make_what_the_metadata_says(warehouse: Engine) -> None:
             # What Alembic does not compare: primary keys, and SQLite's clustering.
             key = inspector.get_pk_constraint(table.name)["constrained_columns"]
             assert key == [column.name for column in table.primary_key.columns]
+
+
+def test_the_version_of_this_program_is_that_of_the_newest_migration() -> None:
+    assert database._scripts().get_current_head() == database.VERSION
+
+
+def test_the_books_are_opened_without_the_libraries_for_frames_and_migrations(
+    warehouse_url: str,
+) -> None:
+    database.open_warehouse(warehouse_url).dispose()
+    code = (
+        "import sys; from roster_pipeline.warehouse import database, ledger\n"
+        f"with database.opened({warehouse_url!r}) as engine, database.reading(engine) as conn:\n"
+        "    assert ledger.imports(conn) == []\n"
+        "sys.exit(', '.join({'pandas', 'pyarrow', 'alembic'} & sys.modules.keys()) or 0)"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert (told.stderr, told.returncode) == (b"", 0)
 
 
 @pytest.mark.parametrize("warehouse_url", ["sqlite"], indirect=True)
@@ -141,18 +160,9 @@ def test_processes_that_open_a_new_warehouse_at_once_all_succeed(warehouse_url: 
 
 
 def test_an_older_warehouse_is_not_opened_and_says_what_to_do(
-    warehouse_url: str, warehouse: Engine, monkeypatch: pytest.MonkeyPatch
+    warehouse_url: str, warehouse: Engine
 ) -> None:
-    head = _scripts().get_current_head()
-
-    class NewerProgram:
-        def get_current_head(self) -> str:
-            return "9999"
-
-        def walk_revisions(self) -> list[Any]:
-            return [type("Revision", (), {"revision": r}) for r in (head, "9999")]
-
-    monkeypatch.setattr("roster_pipeline.warehouse.database._scripts", NewerProgram)
+    set_revision(warehouse, "0001")
     with pytest.raises(WarehouseOutdated, match="then run `roster db upgrade`"):
         open_warehouse(warehouse_url)
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 from sqlalchemy import Engine, text
 
-from roster_pipeline.roster import ENROLLMENT_TYPES
+from roster_pipeline.enrollment_types import ENROLLMENT_TYPES
 from roster_pipeline.warehouse import ledger, results
 from roster_pipeline.warehouse.database import reading
 from roster_pipeline.warehouse.history import CannotUndo, difference, import_at, undo

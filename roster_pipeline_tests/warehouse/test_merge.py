@@ -14,7 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine, func, select, text
 
-from roster_pipeline.roster import ENROLLMENT_TYPES, TEXT
+from roster_pipeline.enrollment_types import ENROLLMENT_TYPES
+from roster_pipeline.roster import TEXT
 from roster_pipeline.warehouse.bulk import lists_to_json, to_arrow
 from roster_pipeline.warehouse.database import reading
 from roster_pipeline.warehouse.merge import MergeMismatch, Touched, merge
