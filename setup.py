@@ -64,6 +64,9 @@ setup(
     ],
     entry_points={"console_scripts": ["roster = roster_pipeline.cli.main:main"]},
     install_requires=[
+        # Arrow into a file of SQLite.
+        "adbc-driver-manager>=1.13",
+        "adbc-driver-sqlite>=1.13",
         "alembic>=1.20",
         "argon2-cffi>=25.1",
         # Below 2.25: what may be asked of the landing zone is told by asyncssh's own handler.

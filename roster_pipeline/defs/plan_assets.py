@@ -37,7 +37,7 @@ from roster_pipeline.stages.schools import (
 from roster_pipeline.warehouse import holds, ledger, queries, results
 from roster_pipeline.warehouse.database import reading
 from roster_pipeline.warehouse.mappings import record_decisions, record_pending
-from roster_pipeline.warehouse.merge import merge
+from roster_pipeline.warehouse.merge import merge, merging
 from roster_pipeline.warehouse.review import Review, attribute_changes, review_plan
 from roster_pipeline.warehouse.state import known_schools, read_state
 
@@ -128,8 +128,12 @@ def sync_plan(
             base = ledger.last_accepted(conn, district_id)
             plan = make_plan(roster, records, state)
             review = review_plan(conn, imported, plan, roster.school_decisions, state, rules)
+            reports = house.settings().reports
+            saving = pool.submit(
+                save_outcomes, reports, district_id, import_id, review.plan, roster.ended
+            )
             changes = attribute_changes(conn, district_id, review.plan)
-        save_outcomes(house.settings().reports, district_id, import_id, review.plan, roster.ended)
+            saving.result()
         adds_up = checks.evaluate_counts(roster.received(), review.plan.counts)
         within = checks.evaluate_hold(review, import_id)
         with warehouse.engine.begin() as conn:
@@ -139,7 +143,7 @@ def sync_plan(
             files = ledger.files(conn, import_id)
     metadata = {
         **_plan_metadata(import_id, review, files, time.perf_counter() - started),
-        **report_metadata(house.settings().reports, district_id, import_id),
+        **report_metadata(reports, district_id, import_id),
     }
     if review.verdict != "merge":
         context.log_event(
@@ -225,7 +229,7 @@ def warehouse_tables(
     district_id = checked_district(context.partition_key)
     with booked(context, warehouse, plan.import_id):
         now = datetime.now(UTC)
-        with warehouse.engine.begin() as conn:
+        with merging(warehouse.engine, plan.plan) as conn:
             base = ledger.last_accepted(conn, district_id)
             if (base.id if base else None) != plan.base_import_id:
                 raise dg.Failure(

@@ -49,7 +49,7 @@ _OF_SCHOOLS = [
 _COLUMNS = [nouns(name) for name in _OF_SCHOOLS]
 
 RULES = {
-    "weight": "string",
+    "severity": "string",
     "of": "string",
     "rule": "string",
     "findings": "int",
@@ -180,7 +180,7 @@ def quality_metadata(reports: Path, quality: Quality) -> dict[str, Any]:
     words, sentence = STATUS_WORDS[imported.status]
     rules = [
         {
-            "weight": rule["severity"],
+            "severity": rule["severity"],
             "of": _of(rule["enrollment_type"]),
             "rule": CODES[rule["code"]].title,
             "findings": rule["findings"],

@@ -63,6 +63,9 @@ SEVERITY_WORDS = {
     "skipped": "record left out",
     "reported": "record went in",
 }
+"""What became of the record a finding is about."""
+BECAME = {"record_repeated": "row left out, record went in"}
+"""The same, of a code that says more than its severity."""
 
 
 SCHOOL_NUMBERS = {
@@ -99,11 +102,13 @@ class SchoolLine:
 
 @dataclass(frozen=True)
 class Rule:
-    """One kind of finding: how often, how often anew and no more, and the first of them."""
+    """One kind of finding: how often, how often anew and no more, and the first of them. became:
+    what became of the record, in words."""
 
     anchor: str
     title: str
     severity: str
+    became: str
     of: str
     findings: int
     new: int
@@ -193,7 +198,6 @@ def render_report(
         schools=writer.schools(shown_schools, records),
         schools_in_all=len(by_school),
         changes=_changes(summary.changes),
-        severity_words=SEVERITY_WORDS,
         names_shown=settings.reports.show_names,
         by_type=bar_chart("by-type", "Active records by type", _totals(overview)),
         by_school=bar_chart("by-school", "Active students by school", students[:SHOWN_BARS]),
@@ -407,6 +411,7 @@ class _Writer:
                     f"rule-{place}",
                     CODES[rule["code"]].title,
                     rule["severity"],
+                    BECAME.get(rule["code"], SEVERITY_WORDS[rule["severity"]]),
                     _of(of),
                     rule["findings"],
                     rule["new"],

@@ -1,6 +1,7 @@
 """Many rows at once: each database's own bulk path, and the form in which lists cross it.
 
-SQLite is fed by inserts of many rows and read a column at a time, as JSON. PostgreSQL is fed by
+SQLite is fed by inserts of many rows, or from a file beside it where they are very many, and read
+a column at a time, as JSON. PostgreSQL is fed by
 `COPY` in its binary form, which costs it a third less than text, and read by `COPY` as CSV.
 Values travel as Arrow columns; nothing here loops over rows in Python.
 """
@@ -10,11 +11,14 @@ from __future__ import annotations
 import io
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import chain
+from tempfile import TemporaryDirectory
 from typing import Any
 
+import adbc_driver_sqlite.dbapi
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -27,6 +31,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Date,
+    Engine,
     Integer,
     Select,
     Table,
@@ -42,6 +47,7 @@ from sqlalchemy.sql.expression import literal_column
 from sqlalchemy.types import TypeEngine
 
 from roster_pipeline.enrollment_types import EnrollmentType, Kind
+from roster_pipeline.warehouse.database import sqlite_path
 from roster_pipeline.warehouse.tables import UtcDateTime
 
 BATCH_ROWS = 50_000
@@ -101,18 +107,81 @@ def load(
     # in a statement a third.
     said = [name for name in rows.column_names if rows.column(name).null_count < rows.num_rows]
     columns = ", ".join(preparer.quote(name) for name in [*said, *stored])
-    same = [cursor.execute("SELECT quote(?)", (v,)).fetchone()[0] for v in stored.values()]
-    row = f"({', '.join([*'?' * len(said), *same])})"
+    row = f"({', '.join([*'?' * len(said), *_literals(cursor, stored)])})"
     insert = f"INSERT INTO {target} ({columns}) VALUES "
-    for batch in rows.select(said).to_batches(max_chunksize=ROWS_AT_HAND):
-        lists = [
-            (pc.cast(c, pa.string()) if pa.types.is_date(c.type) else c).to_pylist()
-            for c in batch.columns
-        ]
+    for batch in _as_sqlite(rows.select(said)).to_batches(max_chunksize=ROWS_AT_HAND):
+        lists = [column.to_pylist() for column in batch.columns]
         values = list(chain.from_iterable(zip(*lists, strict=True)))
         for start in range(0, len(values), ROWS_TOGETHER * len(said)):
             some = values[start : start + ROWS_TOGETHER * len(said)]
             cursor.execute(insert + ", ".join([row] * (len(some) // len(said))), some)
+
+
+@contextmanager
+def beside(engine: Engine, arriving: Iterable[tuple[Table, pa.Table]]) -> Iterator[Connection]:
+    """A connection to a SQLite database with these rows beside it, so that `take_in` can move them
+    into their tables; between the two nobody's lock is held.
+
+    ADBC writes Arrow into a file of its own, where Python's driver asks for a Python object a value
+    and takes half as long again. (Into the database itself it must not write: it has an SQLite of
+    its own, and two of them in one process undo each other's locks.)
+    """
+    folder = sqlite_path(engine).parent
+    with engine.connect() as conn:
+        driver: Any = conn.connection.driver_connection
+        # Once it is attached nobody needs its name: a process that is killed leaves nothing.
+        with TemporaryDirectory(prefix=".arriving-", dir=folder) as private:
+            names = _lay(f"{private}/rows.db", arriving)
+            driver.execute("ATTACH DATABASE ? AS arriving", (f"{private}/rows.db",))
+        try:
+            yield conn.execution_options(beside=names)
+        finally:
+            driver.execute("DETACH DATABASE arriving")
+
+
+def _lay(path: str, arriving: Iterable[tuple[Table, pa.Table]]) -> frozenset[str]:
+    names = []
+    with (
+        adbc_driver_sqlite.dbapi.connect(path, autocommit=True) as side,
+        side.cursor() as cursor,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        cursor.execute("PRAGMA journal_mode = OFF")
+        cursor.execute("PRAGMA synchronous = OFF")
+        laying: Future[int] | None = None
+        # While one is written the next is made ready.
+        for table, rows in arriving:
+            if laying:
+                laying.result()
+            laying = pool.submit(cursor.adbc_ingest, table.name, _as_sqlite(rows), mode="create")
+            names.append(table.name)
+        if laying:
+            laying.result()
+    return frozenset(names)
+
+
+def lies_beside(conn: Connection, table: Table) -> bool:
+    """Whether rows for this table lie `beside` the connection's database."""
+    return table.name in conn.get_execution_options().get("beside", ())
+
+
+def take_in(
+    conn: Connection, table: Table, columns: Sequence[str], constants: Mapping[str, object]
+) -> int:
+    """Append the rows that lie `beside`, in these columns and with constants as `load` has them.
+    Returns how many there were. Raises the driver's IntegrityError when a key is there already."""
+    preparer = conn.dialect.identifier_preparer
+    cursor = _cursor(conn)
+    stored = {name: _stored(conn, table, name, value) for name, value in constants.items()}
+    named = ", ".join(preparer.quote(name) for name in columns)
+    target = f"main.{preparer.format_table(table)}"
+    names = ", ".join([named, *(preparer.quote(name) for name in stored)])
+    values = ", ".join([named, *_literals(cursor, stored)])
+    cursor.execute(
+        f"INSERT INTO {target} ({names}) SELECT {values} "
+        f"FROM arriving.{preparer.format_table(table)} ORDER BY rowid"
+    )
+    return int(cursor.rowcount)
 
 
 @contextmanager
@@ -248,6 +317,17 @@ def _stored(conn: Connection, table: Table, name: str, value: object) -> Any:
     dialect = conn.dialect
     process = table.c[name].type.dialect_impl(dialect).bind_processor(dialect)
     return value if process is None else process(value)
+
+
+def _literals(cursor: Any, stored: Mapping[str, object]) -> list[str]:
+    """Values as SQLite writes them in a statement."""
+    return [cursor.execute("SELECT quote(?)", (value,)).fetchone()[0] for value in stored.values()]
+
+
+def _as_sqlite(rows: pa.Table) -> pa.Table:
+    """Rows as SQLite keeps them: dates as text."""
+    kinds = [pa.string() if pa.types.is_date(f.type) else f.type for f in rows.schema]
+    return rows.cast(pa.schema(zip(rows.column_names, kinds, strict=True)))
 
 
 def _typed(table: Table, rows: pa.Table, constants: Mapping[str, object]) -> pa.Table:

@@ -310,7 +310,7 @@ def test_the_table_of_rules_says_what_is_new_and_what_shows_all(
     metadata = quality_metadata(settings.reports, quality(engine, import_id))
     assert [dict(record.data) for record in metadata["by rule"].records] == [
         {
-            "weight": "skipped",
+            "severity": "skipped",
             "of": "student",
             "rule": "No email",
             "findings": 1,

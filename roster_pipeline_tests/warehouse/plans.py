@@ -14,7 +14,7 @@ from roster_pipeline.enrollment_types import ENROLLMENT_TYPES
 from roster_pipeline.roster import DTYPES, INTEGER, TEXT
 from roster_pipeline.stages.plan import SyncPlan, record_hash
 from roster_pipeline.warehouse import ledger
-from roster_pipeline.warehouse.merge import Touched, merge
+from roster_pipeline.warehouse.merge import Touched, merge, merging
 
 DISTRICT = "springfield"
 MONDAY = datetime(2026, 8, 31, 2, 0, 0, 250_000, tzinfo=UTC)
@@ -85,7 +85,7 @@ def run_import(
     """Merge a plan as an import does, `days` after MONDAY. Imports are numbered from 1."""
     now = MONDAY + timedelta(days=days)
     import_id = ledger.start_import(engine, district, "sftp", None, False, "settings", now)
-    with engine.begin() as conn:
+    with merging(engine, what) as conn:
         touched = merge(conn, district, import_id, what, now)
         ledger.finish_import(conn, import_id, "imported", now)
     return touched

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from datetime import date, timedelta
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -16,8 +19,9 @@ from sqlalchemy import Engine, func, select, text
 
 from roster_pipeline.enrollment_types import ENROLLMENT_TYPES
 from roster_pipeline.roster import TEXT
+from roster_pipeline.warehouse import bulk
 from roster_pipeline.warehouse.bulk import lists_to_json, to_arrow
-from roster_pipeline.warehouse.database import reading
+from roster_pipeline.warehouse.database import open_warehouse, reading
 from roster_pipeline.warehouse.merge import MergeMismatch, Touched, merge
 from roster_pipeline.warehouse.state import known_schools, read_records, read_references, read_state
 from roster_pipeline.warehouse.tables import ROSTER_TABLES, record_history
@@ -463,6 +467,53 @@ def test_a_failure_after_the_merge_leaves_the_warehouse_as_it_was(warehouse: Eng
     assert hash_of(warehouse) == before
     assert history(warehouse, "ada") == []
     assert run_import(warehouse, changed)["student"] == Touched(updated=1, deleted=1)
+
+
+@pytest.fixture
+def in_files(tmp_path: Path) -> Iterator[Engine]:
+    """A SQLite warehouse into which every new record goes by a file beside it."""
+    engine = open_warehouse(f"sqlite:///{tmp_path}/warehouse.db")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bulk, "BATCH_ROWS", 1)
+        yield engine
+    assert {path.name for path in tmp_path.iterdir()} <= {
+        "warehouse.db",
+        "warehouse.db-shm",
+        "warehouse.db-wal",
+    }
+    engine.dispose()
+
+
+def test_a_great_many_records_are_the_same_as_a_few(
+    in_files: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = open_warehouse(f"sqlite:///{tmp_path / 'few'}/warehouse.db")
+    further = plan({"student": [("added", "eve", {"sis_id": "é\"'", "enabled": False})]})
+    with monkeypatch.context() as patch:
+        patch.setattr(bulk, "BATCH_ROWS", 1_000)
+        run_import(few, FIRST)
+        run_import(few, further)
+
+    assert run_import(in_files, FIRST)["student"] == Touched(added=2)
+    run_import(in_files, further)
+
+    assert hash_of(in_files) == hash_of(few)
+    typed = text("SELECT source_id, typeof(enabled), typeof(birth_date), grades FROM students")
+    with reading(in_files) as ours, reading(few) as theirs:
+        assert ours.execute(typed).all() == theirs.execute(typed).all()
+    shutil.rmtree(tmp_path / "few")
+
+
+def test_records_of_a_file_that_are_there_already_leave_the_warehouse_as_it_was(
+    in_files: Engine,
+) -> None:
+    run_import(in_files, FIRST)
+    before = hash_of(in_files)
+    with pytest.raises(MergeMismatch, match="adds a student that is in students already"):
+        run_import(in_files, plan({"student": [("added", "ada", ADA)]}))
+    assert hash_of(in_files) == before
+    other = plan({"student": [("added", "eve", {})]}, deleted=[("student", "ben")])
+    assert run_import(in_files, other)["student"] == Touched(added=1, deleted=1)
 
 
 KILLED = """
