@@ -165,9 +165,11 @@ def changed_attributes(name: str, after: pd.DataFrame, before: pd.DataFrame) -> 
     after, before: records of a type with source_id, the attributes and `extra`; those that are in
     one of the two only do not count.
     """
-    both = after.merge(before, on="source_id", suffixes=("", "_before"))
     columns = [*(a.name for a in ENROLLMENT_TYPES[name].attributes), "extra"]
-    numbers = {c: _differing(both[c], both[f"{c}_before"]) for c in columns}
+    places = pc.index_in(one_array(after["source_id"]), one_array(before["source_id"]))
+    new = pa.Table.from_pandas(after[columns], preserve_index=False).filter(pc.is_valid(places))
+    old = pa.Table.from_pandas(before[columns], preserve_index=False).take(places.drop_null())
+    numbers = {column: _differing(new[column], old[column]) for column in columns}
     told = {c: n for c, n in numbers.items() if n}
     return pd.DataFrame(
         {
@@ -178,8 +180,8 @@ def changed_attributes(name: str, after: pd.DataFrame, before: pd.DataFrame) -> 
     )
 
 
-def _differing(after: pd.Series, before: pd.Series) -> int:
-    texts = [pc.fill_null(pc.cast(pa.array(v), pa.string()), "\x00") for v in (after, before)]
+def _differing(after: pa.ChunkedArray, before: pa.ChunkedArray) -> int:
+    texts = [pc.fill_null(pc.cast(values, pa.string()), "\x00") for values in (after, before)]
     return int(pc.sum(pc.not_equal(*texts)).as_py() or 0)
 
 
