@@ -58,13 +58,17 @@ def _write_html(import_id: int, file: Path | None) -> Path:
     """Write an import's report, to a file of one's own or beside the others."""
     from roster_pipeline.reports.html import write_report
     from roster_pipeline.reports.quality import import_quality
+    from roster_pipeline.warehouse import queries
     from roster_pipeline.warehouse.database import reading
 
     settings, now = load_settings(), datetime.now(UTC)
     with reading(open_or_fail()) as conn:
         quality = import_quality(conn, import_id)
+        overview = queries.overview(conn, quality.imported.district_id)
         try:
-            return write_report(conn, settings.reports, settings.districts, quality, now, file)
+            return write_report(
+                conn, settings.reports, settings.districts, quality, overview, now, file
+            )
         except OSError as error:
             why = error.strerror or type(error).__name__
             fail(

@@ -10,7 +10,7 @@ from typing import Literal
 
 import dagster as dg
 from pydantic import Field
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Engine
 
 from roster_pipeline.defs import checks
 from roster_pipeline.defs.io import Snapshot, StagedRoster
@@ -259,17 +259,18 @@ def _book_another(engine: Engine, import_id: int) -> str:
 
 
 def _book_repeat(
-    conn: Connection, import_id: int, last: ledger.Import, effective: str, identity: str
+    engine: Engine, import_id: int, last: ledger.Import, effective: str | None, identity: str
 ) -> str | None:
     """Book an import as unchanged and say so, when its files and settings are those of the last
     one and nothing of that still waits; None when it has to go on."""
     if (last.effective_hash, last.settings_hash) != (effective, identity):
         return None
-    if holds.deletions_wait(conn, ledger.stands_on(conn, last).id):
-        return None
-    results.repeat_books(conn, import_id, last)
-    message = f"The same files and settings as import {last.id}."
-    ledger.finish_import(conn, import_id, "unchanged", datetime.now(UTC), message)
+    with engine.begin() as conn:
+        if holds.deletions_wait(conn, ledger.stands_on(conn, last).id):
+            return None
+        results.repeat_books(conn, import_id, last)
+        message = f"The same files and settings as import {last.id}."
+        ledger.finish_import(conn, import_id, "unchanged", datetime.now(UTC), message)
     return message
 
 
@@ -311,20 +312,26 @@ def landing_snapshot(
             return
         with reading(engine) as conn:
             last = ledger.last_accepted(conn, district_id)
-        package, modes = _open(archive, delivery, district, imported, last)
-        hashes = intake.file_hashes(package)
-        base_hash = last.effective_hash if last else None
-        base = load_sources(archive, district_id, base_hash)
-        outdated = roles_are_outdated(package)
-        sources = next_sources(base, hashes, modes, roles_outdated=outdated)
-        effective = effective_hash(sources)
-        if last is not None and not config.force:
-            with engine.begin() as conn:
-                unchanged = _book_repeat(conn, imported.id, last, effective, identity)
-            if unchanged:
-                context.log.info(unchanged)
-                yield accepted
-                return
+        to_compare = None if config.force else last
+        unchanged = None
+        if to_compare and (to_compare.delivery, to_compare.app) == (delivery.path, app):
+            # Upon itself a delivery changes nothing; it need not be opened.
+            same = to_compare.effective_hash
+            unchanged = _book_repeat(engine, imported.id, to_compare, same, identity)
+        if not unchanged:
+            package, modes = _open(archive, delivery, district, imported, last)
+            hashes = intake.file_hashes(package)
+            base_hash = last.effective_hash if last else None
+            base = load_sources(archive, district_id, base_hash)
+            outdated = roles_are_outdated(package)
+            sources = next_sources(base, hashes, modes, roles_outdated=outdated)
+            effective = effective_hash(sources)
+            if to_compare:
+                unchanged = _book_repeat(engine, imported.id, to_compare, effective, identity)
+        if unchanged:
+            context.log.info(unchanged)
+            yield accepted
+            return
         yield dg.MaterializeResult(
             value=Snapshot(imported.id, delivery, base_hash, sources, package),
             metadata={

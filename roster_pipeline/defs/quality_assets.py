@@ -14,7 +14,7 @@ from roster_pipeline.defs.resources import HouseResource
 from roster_pipeline.defs.stage_assets import OWNERS
 from roster_pipeline.defs.views import overview_metadata, quality_metadata
 from roster_pipeline.reports.quality import import_quality
-from roster_pipeline.warehouse import ledger
+from roster_pipeline.warehouse import ledger, queries
 from roster_pipeline.warehouse.database import opened, reading
 
 GROUP = "reports"
@@ -55,6 +55,7 @@ def data_quality(context: dg.AssetExecutionContext, house: HouseResource) -> dg.
 )
 def overview(context: dg.AssetExecutionContext, house: HouseResource) -> dg.MaterializeResult:
     """The district's records in numbers."""
+    district_id = checked_district(context.partition_key)
     with opened(house.settings().warehouse_url) as engine, reading(engine) as conn:
-        metadata = overview_metadata(conn, checked_district(context.partition_key))
+        metadata = overview_metadata(queries.overview(conn, district_id), district_id)
     return dg.MaterializeResult(metadata=metadata)

@@ -23,7 +23,7 @@ from dagster._core.event_api import PartitionKeyFilter
 from dagster._core.storage.asset_check_execution_record import (
     COMPLETED_ASSET_CHECK_EXECUTION_RECORD_STATUSES,
 )
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Engine
 
 from roster_pipeline.defs import checks
 from roster_pipeline.enrollment_types import ENROLLMENT_TYPES
@@ -80,10 +80,10 @@ def renew_views(
         told = {i.id for i in (*ended, newest) if i is not None}
         qualities = {import_id: import_quality(conn, import_id) for import_id in told}
         fatal = {i.id: results.findings(conn, i.id, severity="fatal") for i in ended}
-        views = {}
+        overview = queries.overview(conn, district_id)
+        views = {"overview": overview_metadata(overview, district_id)}
         if newest is not None:
             views["data_quality"] = quality_metadata(settings.reports, qualities[newest.id])
-            views["overview"] = overview_metadata(conn, district_id)
     for asset, metadata in views.items():
         instance.report_runless_asset_event(
             dg.AssetMaterialization(asset, partition=district_id, metadata=metadata)
@@ -101,8 +101,8 @@ def renew_views(
             _tell_decision(instance, imported, imported.run_id)
     with reading(engine) as conn:
         for imported in ended:
-            quality = qualities[imported.id]
-            write_report(conn, settings.reports, settings.districts, quality, datetime.now(UTC))
+            quality, now = qualities[imported.id], datetime.now(UTC)
+            write_report(conn, settings.reports, settings.districts, quality, overview, now)
 
 
 def tell_unreached(instance: dg.DagsterInstance, district_id: str, run_id: str, why: str) -> None:
@@ -211,9 +211,9 @@ def quality_metadata(reports: Path, quality: Quality) -> dict[str, Any]:
     }
 
 
-def overview_metadata(conn: Connection, district_id: str) -> dict[str, Any]:
-    """What `overview` says of a district: its active records, by type and by school."""
-    counts = queries.overview(conn, district_id)
+def overview_metadata(counts: pd.DataFrame, district_id: str) -> dict[str, Any]:
+    """What `overview` says of a district: its active records, by type and by school. counts: as
+    `queries.overview` returns them."""
     by_type = counts.groupby("enrollment_type")["records"].sum().to_dict()
     totals = {nouns(name): int(by_type.get(name, 0)) for name in ENROLLMENT_TYPES}
     lines = _by_school(counts)

@@ -128,15 +128,17 @@ def write_report(
     reports: Path,
     districts: Path,
     quality: Quality,
+    overview: pd.DataFrame,
     now: datetime,
     path: Path | None = None,
 ) -> Path:
     """Write the report of the import that `quality` is of in the place of an earlier one, readable
     by its owner only, and return where it is.
 
-    districts: the folder of the districts' files. path: where to, instead of `report_path`.
+    districts: the folder of the districts' files. overview: the district's, as it is now. path:
+    where to, instead of `report_path`.
     """
-    html = render_report(conn, reports, districts, quality, now)
+    html = render_report(conn, reports, districts, quality, overview, now)
     if path is None:
         path = report_path(reports, quality.imported.district_id, quality.imported.id)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -152,9 +154,14 @@ def write_report(
 
 
 def render_report(
-    conn: Connection, reports: Path, districts: Path, quality: Quality, now: datetime
+    conn: Connection,
+    reports: Path,
+    districts: Path,
+    quality: Quality,
+    overview: pd.DataFrame,
+    now: datetime,
 ) -> str:
-    """An import's report as HTML."""
+    """An import's report as HTML; arguments as for `write_report`."""
     import_id = quality.imported.id
     summary = import_summary(conn, import_id)
     settings = _settings(districts, summary.imported)
@@ -168,7 +175,6 @@ def render_report(
     people = _People.of(conn, summary.imported.district_id, ids, settings.reports.show_names)
     told, before = _rules_by_record(skipped, records), _import_before(conn, summary.imported)
     writer = _Writer(summary, quality, schools, people, told, before)
-    overview = queries.overview(conn, summary.imported.district_id)
     students = _students(overview)
     pending = []
     if summary.imported.status == "needs_school_mapping":

@@ -35,7 +35,7 @@ from roster_pipeline.reports.html import report_path
 from roster_pipeline.reports.statuses import STATUS_WORDS
 from roster_pipeline.roster import Roster, empty_texts
 from roster_pipeline.settings import Settings, load_settings, prepare_home
-from roster_pipeline.warehouse import ledger, results
+from roster_pipeline.warehouse import ledger, queries, results
 from roster_pipeline.warehouse.database import open_warehouse, reading
 from roster_pipeline.warehouse.lock import district_lock
 from roster_pipeline_tests.conftest import Roster as Command
@@ -297,7 +297,7 @@ def test_numbers_have_the_same_names_and_kinds_whatever_came(
     scores = [event.metadata["score, of 100"].value for event in told]
     assert scores == [0.0, 77.8, 100.0, 0.0]
     with reading(engine) as conn:
-        some, none = (overview_metadata(conn, d) for d in (DISTRICT, "empty"))
+        some, none = (overview_metadata(queries.overview(conn, d), d) for d in (DISTRICT, "empty"))
     assert kinds(some) == kinds(none)
     assert (some["students"], none["students"]) == (1, 0)
 
@@ -328,7 +328,8 @@ def test_schools_of_one_name_have_a_line_each(engine: Engine) -> None:
     pupils = [("added", f"s-{n}", {"primary_school": n}) for n in ("1", "2", "district")]
     run_import(engine, plan({"school": schools, "student": pupils}))
     with reading(engine) as conn:
-        lines = overview_metadata(conn, DISTRICT)["by school"].records
+        overview = queries.overview(conn, DISTRICT)
+        lines = overview_metadata(overview, DISTRICT)["by school"].records
     told = [(line.data["school"], line.data["students"]) for line in lines]
     assert told == [("Lincoln", 1), ("Lincoln", 1), ("district (no school)", 1)]
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from roster_pipeline.landing import intake
 from roster_pipeline.oneroster.writer import write_package
 from roster_pipeline.sample import DEMO_FAULTS, make_district, plant_faults
 from roster_pipeline.warehouse.database import open_warehouse, reading
@@ -103,6 +104,23 @@ def test_the_same_delivery_again_is_unchanged_and_touches_nothing(
         kind: {"unchanged": counts["added"]} for kind, counts in first["counts"].items()
     }
     assert warehouse_hash(home) == before
+
+
+def test_a_delivery_that_follows_upon_itself_is_not_opened(
+    roster: Roster, district: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "OneRoster.zip"
+    write_package(package, make_district(300))
+    assert roster("import", district, package, "--app", "sftp").code == 0
+
+    def opened(*_: object) -> None:
+        raise AssertionError("it is opened")
+
+    monkeypatch.setattr(intake, "open_delivery", opened)
+    again = roster("import", district, package, "--app", "sftp", "--format", "json")
+    assert (again.code, again.json()["status"]) == (0, "unchanged")
+    # By another app other files must be in it.
+    assert roster("import", district, package, "--app", "csv_upload").code == 1
 
 
 def test_forcing_the_same_delivery_computes_it_anew_and_changes_nothing(

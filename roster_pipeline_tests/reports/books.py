@@ -14,7 +14,7 @@ from roster_pipeline.reports.outcomes import save_outcomes
 from roster_pipeline.reports.quality import Quality, import_quality
 from roster_pipeline.roster import empty_ended
 from roster_pipeline.stages.plan import SyncPlan
-from roster_pipeline.warehouse import ledger, results
+from roster_pipeline.warehouse import ledger, queries, results
 from roster_pipeline.warehouse.database import reading
 from roster_pipeline_tests.warehouse.plans import DISTRICT, MONDAY
 
@@ -97,4 +97,5 @@ def report(engine: Engine, home: Path, import_id: int, *, more: str = "", name: 
     now = MONDAY + timedelta(days=30)
     with reading(engine) as conn:
         told = import_quality(conn, import_id)
-        return render_report(conn, home / "reports", home / "districts", told, now)
+        overview = queries.overview(conn, told.imported.district_id)
+        return render_report(conn, home / "reports", home / "districts", told, overview, now)

@@ -14,7 +14,7 @@ from roster_pipeline.reports.html import EACH, SHOWN_SCHOOLS, write_report
 from roster_pipeline.reports.quality import import_quality
 from roster_pipeline.reports.statuses import STATUS_WORDS, WHAT_TO_DO
 from roster_pipeline.stages.hold import Reason
-from roster_pipeline.warehouse import holds, ledger, results
+from roster_pipeline.warehouse import holds, ledger, queries, results
 from roster_pipeline.warehouse.database import open_warehouse, reading
 from roster_pipeline.warehouse.tables import import_changes
 from roster_pipeline_tests.reports.books import book, district_file, found, report
@@ -231,6 +231,15 @@ def test_an_import_without_findings_says_so(engine: Engine, tmp_path: Path) -> N
     assert "No record was left out for a fault." in text
 
 
+def test_of_a_row_that_stands_twice_it_says_that_the_record_went_in(
+    engine: Engine, tmp_path: Path
+) -> None:
+    told = [found("s-1", "record_repeated", "reported"), found("s-2", severity="reported")]
+    text = words(report(engine, tmp_path, book(engine, findings=told, rows=9)))
+    assert text.count("row left out, record went in") == 1
+    assert text.replace("row left out, record went in", "").count("record went in") == 1
+
+
 def test_the_time_is_the_districts_own(engine: Engine, tmp_path: Path) -> None:
     text = words(report(engine, tmp_path, book(engine)))
     assert "Sunday, 30 August 2026, 21:00:00 (America/Chicago)" in text
@@ -273,7 +282,8 @@ def test_the_file_is_its_owners_alone_and_is_replaced_as_a_whole(
             ledger.finish_import(conn, import_id, status, MONDAY)  # type: ignore[arg-type]
         with reading(engine) as conn:
             told = import_quality(conn, import_id)
-            path = write_report(conn, reports, tmp_path / "districts", told, MONDAY)
+            overview = queries.overview(conn, DISTRICT)
+            path = write_report(conn, reports, tmp_path / "districts", told, overview, MONDAY)
     assert path == reports / DISTRICT / f"import-{import_id}.html"
     assert path.stat().st_mode & 0o777 == 0o600
     assert path.parent.stat().st_mode & 0o777 == 0o700
