@@ -26,7 +26,7 @@ from roster_pipeline.findings import DeliveryRefused
 from roster_pipeline.landing import intake
 from roster_pipeline.landing.store import Disk, Store, Thing, store_at
 from roster_pipeline.settings import KeepDays, Settings
-from roster_pipeline.warehouse import ledger
+from roster_pipeline.warehouse import bulk, ledger
 from roster_pipeline.warehouse.database import reading
 from roster_pipeline.warehouse.lock import DistrictBusy, district_lock
 from roster_pipeline.warehouse.tables import import_files, landing_log
@@ -143,6 +143,8 @@ def purge(
         except OSError as error:
             troubles.append(f"{error.filename}: {error.strerror}")
     lines = _purge_log(engine, keep, now, dry_run)
+    if not dry_run:
+        bulk.clear_away(engine)
     return Purge(tuple(verdicts), tuple(troubles), lines, keep, dry_run)
 
 

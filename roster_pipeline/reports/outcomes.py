@@ -21,7 +21,7 @@ from roster_pipeline.stages.plan import SyncPlan
 from roster_pipeline.warehouse import ledger, results
 
 ROWS_OF_A_GROUP = 50_000
-"""So many rows are read to get at one."""
+"""So many rows are read whole to get at one."""
 
 
 def save_outcomes(
@@ -58,7 +58,8 @@ def records_of(
     school: str | None = None,
     source_id: str | None = None,
 ) -> pd.DataFrame:
-    """The records behind an import's counts, narrowed as asked; columns ENDED_COLUMNS.
+    """The records behind an import's counts, narrowed as asked, in the order in which they were
+    kept: by type those that went on, then those that ended before; columns ENDED_COLUMNS.
 
     One that ended as `unchanged` has none of its own: they are those of the import it repeats, as
     `results.repeat_books` counts them. No rows when they are not kept, as of an undo.
@@ -68,13 +69,18 @@ def records_of(
         "enrollment_type": enrollment_type,
         "outcome": None if repeats else outcome,
         "school": school,
-        "source_id": source_id,
     }
     filters = [(name, "=", value) for name, value in wanted.items() if value is not None]
     path = _path(reports, imported.district_id, _kept_with(conn, imported))
     if not path.exists():
         return pd.DataFrame(columns=list(ENDED_COLUMNS))
-    found = _frame(pq.read_table(path, filters=filters or None))
+    if source_id is None:
+        found = _frame(pq.read_table(path, filters=filters or None))
+    else:
+        ids = pq.read_table(path, columns=["source_id"])["source_id"]
+        found = _rows(path, np.flatnonzero(pc.equal(ids, source_id).to_numpy()))
+        for name, _, value in filters:
+            found = found.loc[found[name] == value]
     if repeats:
         found = _repeated(found)
         found = found if outcome is None else found.loc[found["outcome"] == outcome]
@@ -88,7 +94,7 @@ def first_records(
     each: int,
     schools: Sequence[str],
 ) -> pd.DataFrame:
-    """The first records, by type and row, of each enrollment type and outcome and, of those that
+    """The first records, as they are kept, of each enrollment type and outcome and, of those that
     were left out or deleted, of each of these schools; at most `each` of one. Columns
     ENDED_COLUMNS."""
     path = _path(reports, imported.district_id, _kept_with(conn, imported))

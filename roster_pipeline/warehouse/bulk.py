@@ -11,9 +11,11 @@ from __future__ import annotations
 import io
 import json
 import re
+import shutil
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import chain
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -51,6 +53,11 @@ from roster_pipeline.warehouse.database import sqlite_path
 from roster_pipeline.warehouse.tables import UtcDateTime
 
 BATCH_ROWS = 50_000
+"""How many rows are encoded at a time for PostgreSQL."""
+MANY_ROWS = 50_000
+"""From how many new rows on it pays to drop indexes, or to write a file first."""
+READ_TOGETHER = 1_000_000
+"""How many rows one statement reads from SQLite: a column of them must be below a gigabyte."""
 ROWS_TOGETHER = 400
 """How many rows one statement inserts into SQLite, which takes 32,766 parameters."""
 ROWS_AT_HAND = 2_000
@@ -64,6 +71,7 @@ ARROW_TYPES: dict[Kind, pa.DataType] = {
     "boolean": pa.bool_(),
 }
 
+_ARRIVING = ".arriving-"
 _CONTROL_CHARACTERS = "".join(map(chr, range(1, 32)))
 
 
@@ -126,17 +134,30 @@ def beside(engine: Engine, arriving: Iterable[tuple[Table, pa.Table]]) -> Iterat
     and takes half as long again. (Into the database itself it must not write: it has an SQLite of
     its own, and two of them in one process undo each other's locks.)
     """
-    folder = sqlite_path(engine).parent
+    clear_away(engine)
     with engine.connect() as conn:
         driver: Any = conn.connection.driver_connection
-        # Once it is attached nobody needs its name: a process that is killed leaves nothing.
-        with TemporaryDirectory(prefix=".arriving-", dir=folder) as private:
-            names = _lay(f"{private}/rows.db", arriving)
-            driver.execute("ATTACH DATABASE ? AS arriving", (f"{private}/rows.db",))
         try:
+            # Attached it is needed under no name any more, and goes when the connection lets go.
+            with TemporaryDirectory(prefix=_ARRIVING, dir=sqlite_path(engine).parent) as folder:
+                names = _lay(f"{folder}/rows.db", arriving)
+                driver.execute("ATTACH DATABASE ? AS arriving", (f"{folder}/rows.db",))
             yield conn.execution_options(beside=names)
-        finally:
             driver.execute("DETACH DATABASE arriving")
+        except BaseException:
+            # Whether anything is attached or not, nobody is to be given this connection again.
+            conn.invalidate()
+            raise
+
+
+def clear_away(engine: Engine) -> None:
+    """Take away what a process that was killed an hour ago or longer left `beside` a SQLite
+    database: records of people."""
+    if engine.dialect.name == "sqlite":
+        for folder in sqlite_path(engine).parent.glob(f"{_ARRIVING}*"):
+            with suppress(FileNotFoundError):
+                if folder.stat().st_mtime < time.time() - 3600:
+                    shutil.rmtree(folder)
 
 
 def _lay(path: str, arriving: Iterable[tuple[Table, pa.Table]]) -> frozenset[str]:
@@ -191,7 +212,7 @@ def indexes_after(conn: Connection, table: Table, coming: int) -> Iterator[None]
     SQLite takes twice the time to keep the indexes row by row; making them anew pays when at least
     as many rows come as are there. (PostgreSQL would have to lock readers out for that.)
     """
-    few = conn.dialect.name != "sqlite" or coming < BATCH_ROWS
+    few = conn.dialect.name != "sqlite" or coming < MANY_ROWS
     if few or coming < conn.execute(select(func.count()).select_from(table)).scalar_one():
         yield
         return
@@ -207,7 +228,8 @@ def fetch(
 ) -> pa.Table:
     """The result of a SELECT as an Arrow table.
 
-    types: the result's columns in the statement's order: string, int64, bool or date32.
+    statement: without a limit of its own. types: the result's columns in the statement's order:
+    string, int64, bool or date32.
     """
     cursor = _cursor(conn)
     if conn.dialect.name == "postgresql":
@@ -234,14 +256,17 @@ def fetch(
             ),
         ).combine_chunks()
     # A column as one JSON array: in half the time of a million rows.
-    columns = statement.subquery().c
-    compiled = _compiled(conn, select(*(func.json_group_array(column) for column in columns)))
-    cursor.execute(str(compiled), tuple(compiled.params[p] for p in compiled.positiontup or ()))
-    arrays = [
-        _from_sqlite(json.loads(values), kind)
-        for values, kind in zip(cursor.fetchone(), types.values(), strict=True)
-    ]
-    return pa.table(arrays, names=list(types))
+    parts: list[pa.Table] = []
+    while not parts or parts[-1].num_rows == READ_TOGETHER:
+        columns = statement.limit(READ_TOGETHER).offset(len(parts) * READ_TOGETHER).subquery().c
+        compiled = _compiled(conn, select(*(func.json_group_array(column) for column in columns)))
+        cursor.execute(str(compiled), tuple(compiled.params[p] for p in compiled.positiontup or ()))
+        arrays = [
+            _from_sqlite(json.loads(values), kind)
+            for values, kind in zip(cursor.fetchone(), types.values(), strict=True)
+        ]
+        parts.append(pa.table(arrays, names=list(types)))
+    return pa.concat_tables(parts).combine_chunks()
 
 
 def as_stored(enrollment_type: EnrollmentType, frame: pd.DataFrame, *more: str) -> pa.Table:
@@ -331,7 +356,8 @@ def _as_sqlite(rows: pa.Table) -> pa.Table:
 
 
 def _typed(table: Table, rows: pa.Table, constants: Mapping[str, object]) -> pa.Table:
-    """Rows and constants in exactly the types that PostgreSQL has for the table's columns."""
+    """Rows and constants in the types that PostgreSQL has for the table's columns. (None of those
+    that are loaded is a bigint.)"""
     for name, value in constants.items():
         said = pa.scalar(value, _postgresql_type(table.c[name].type))
         rows = rows.append_column(name, pa.repeat(said, rows.num_rows))

@@ -70,7 +70,7 @@ def merging(engine: Engine, plan: SyncPlan) -> Iterator[Connection]:
     many = [
         name
         for name, frame in plan.changes.items()
-        if (frame["outcome"] == "added").sum() >= bulk.BATCH_ROWS
+        if (frame["outcome"] == "added").sum() >= bulk.MANY_ROWS
     ]
     if engine.dialect.name != "sqlite" or not many:
         with engine.begin() as conn:
@@ -163,7 +163,12 @@ class _TypeMerge:
             with bulk.indexes_after(self.conn, self.table, expected):
                 if bulk.lies_beside(self.conn, self.table):
                     columns = [*self._content, "record_hash"]
-                    self._expect(bulk.take_in(self.conn, self.table, columns, constants), expected)
+                    taken = bulk.take_in(self.conn, self.table, columns, constants)
+                    if taken != expected:
+                        raise MergeMismatch(
+                            f"The plan adds {expected} rows to {self.table.name}, but {taken} lie "
+                            "ready."
+                        )
                 else:
                     bulk.load(self.conn, self.table, _new_rows(self.name, changes), constants)
         except self.conn.dialect.loaded_dbapi.IntegrityError as error:

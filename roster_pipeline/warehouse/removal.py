@@ -8,7 +8,7 @@ from datetime import datetime
 
 from sqlalchemy import ColumnElement, Connection, Engine, Table, delete, func, select
 
-from roster_pipeline.warehouse import audit
+from roster_pipeline.warehouse import audit, bulk
 from roster_pipeline.warehouse.database import sqlite_path
 from roster_pipeline.warehouse.tables import audit_log, imports, metadata
 
@@ -36,6 +36,7 @@ def delete_district(engine: Engine, district_id: str, who: str, now: datetime) -
         for table, whose in _tables(district_id):
             conn.execute(delete(table).where(whose))
         audit.record(conn, now, who, "data_deleted", district_id, detail=f"{rows} rows")
+    bulk.clear_away(engine)
     if sqlite:
         # The log of the last writes holds copies.
         with closing(sqlite3.connect(sqlite_path(engine))) as raw:

@@ -119,8 +119,10 @@ def test_a_delivery_that_follows_upon_itself_is_not_opened(
     monkeypatch.setattr(intake, "open_delivery", opened)
     again = roster("import", district, package, "--app", "sftp", "--format", "json")
     assert (again.code, again.json()["status"]) == (0, "unchanged")
-    # By another app other files must be in it.
+    # By another app other files must be in it, so it is looked at.
     assert roster("import", district, package, "--app", "csv_upload").code == 1
+    last = roster("imports", district, "--format", "json").json()[0]
+    assert (last["app"], last["message"]) == ("csv_upload", "landing_snapshot: AssertionError")
 
 
 def test_forcing_the_same_delivery_computes_it_anew_and_changes_nothing(

@@ -48,6 +48,18 @@ def test_zip_folder_and_loose_files_are_the_same_package(tmp_path: Path) -> None
         assert (package.ignored, package.findings) == ((), ())
 
 
+def test_of_each_file_the_beginning_can_be_read_alone(tmp_path: Path) -> None:
+    large = {**FILES, "users": FILES["users"] + b"x" * 3_000_000}
+    loose = folder(tmp_path / "d", large)
+    archive = zipped(tmp_path / "a.zip", entries(large))
+    for paths in ([loose], [archive]):
+        files = open_package(paths, beginnings=True).files
+        assert files.keys() == FILES.keys()
+        assert len(files["users"]) == 1 << 20
+        assert large["users"].startswith(files["users"])
+        assert files["orgs"] == FILES["orgs"]
+
+
 def test_stored_entries_are_read(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_STORED) as archive:
         archive.writestr("users.csv", FILES["users"])

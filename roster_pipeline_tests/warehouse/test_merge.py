@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,11 +18,11 @@ import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Engine, func, select, text
+from sqlalchemy import Connection, Engine, Table, func, select, text
 
 from roster_pipeline.enrollment_types import ENROLLMENT_TYPES
 from roster_pipeline.roster import TEXT
-from roster_pipeline.warehouse import bulk
+from roster_pipeline.warehouse import bulk, database
 from roster_pipeline.warehouse.bulk import lists_to_json, to_arrow
 from roster_pipeline.warehouse.database import open_warehouse, reading
 from roster_pipeline.warehouse.merge import MergeMismatch, Touched, merge
@@ -473,9 +476,25 @@ def test_a_failure_after_the_merge_leaves_the_warehouse_as_it_was(warehouse: Eng
 def in_files(tmp_path: Path) -> Iterator[Engine]:
     """A SQLite warehouse into which every new record goes by a file beside it."""
     engine = open_warehouse(f"sqlite:///{tmp_path}/warehouse.db")
+    lay, take_in, taken = bulk._lay, bulk.take_in, []
+
+    def lay_while_another_writes(*arguments: Any) -> frozenset[str]:
+        with closing(sqlite3.connect(tmp_path / "warehouse.db", timeout=0)) as another:
+            another.execute("BEGIN IMMEDIATE")
+            laid = lay(*arguments)
+            another.rollback()
+        return laid
+
+    def take_in_and_tell(conn: Connection, table: Table, *more: Any) -> int:
+        taken.append(table.name)
+        return take_in(conn, table, *more)
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bulk, "BATCH_ROWS", 1)
+        patch.setattr(bulk, "MANY_ROWS", 1)
+        patch.setattr(bulk, "_lay", lay_while_another_writes)
+        patch.setattr(bulk, "take_in", take_in_and_tell)
         yield engine
+    assert taken[:2] == ["schools", "students"]
     assert {path.name for path in tmp_path.iterdir()} <= {
         "warehouse.db",
         "warehouse.db-shm",
@@ -490,7 +509,7 @@ def test_a_great_many_records_are_the_same_as_a_few(
     few = open_warehouse(f"sqlite:///{tmp_path / 'few'}/warehouse.db")
     further = plan({"student": [("added", "eve", {"sis_id": "é\"'", "enabled": False})]})
     with monkeypatch.context() as patch:
-        patch.setattr(bulk, "BATCH_ROWS", 1_000)
+        patch.setattr(bulk, "MANY_ROWS", 1_000)
         run_import(few, FIRST)
         run_import(few, further)
 
@@ -504,6 +523,19 @@ def test_a_great_many_records_are_the_same_as_a_few(
     shutil.rmtree(tmp_path / "few")
 
 
+def test_what_is_read_in_several_statements_is_read_once_and_in_order(
+    in_files: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    many = [("added", f"s-{n}", {"sis_id": f"{n}"}) for n in range(6)]
+    run_import(in_files, plan({"school": [("added", "north", {})], "student": many}))
+    monkeypatch.setattr(bulk, "READ_TOGETHER", 2)
+    with reading(in_files) as conn:
+        state = read_state(conn, DISTRICT)["student"]
+        one = read_records(conn, DISTRICT, "school")
+    assert state["source_id"].to_list() == [f"s-{n}" for n in range(6)]
+    assert one["source_id"].to_list() == ["north"]
+
+
 def test_records_of_a_file_that_are_there_already_leave_the_warehouse_as_it_was(
     in_files: Engine,
 ) -> None:
@@ -514,6 +546,17 @@ def test_records_of_a_file_that_are_there_already_leave_the_warehouse_as_it_was(
     assert hash_of(in_files) == before
     other = plan({"student": [("added", "eve", {})]}, deleted=[("student", "ben")])
     assert run_import(in_files, other)["student"] == Touched(added=1, deleted=1)
+
+
+def test_what_a_killed_process_left_beside_is_taken_away_when_it_is_old(in_files: Engine) -> None:
+    old, new = (database.sqlite_path(in_files).with_name(f".arriving-{n}") for n in ("a", "b"))
+    for left in (old, new):
+        left.mkdir()
+        (left / "rows.db").write_bytes(b"of people")
+    os.utime(old, (0, 0))
+    run_import(in_files, FIRST)
+    assert (old.exists(), new.exists()) == (False, True)
+    shutil.rmtree(new)
 
 
 KILLED = """
