@@ -130,8 +130,7 @@ def report_stage(
     more: Mapping[str, Any] | None = None,
 ) -> dg.MaterializeResult:
     """Record what the stage found, and report it."""
-    with warehouse.engine.begin() as conn:
-        results.record_findings(conn, import_id, outcome.findings)
+    results.record_findings_apart(warehouse.engine, import_id, outcome.findings)
     records = {name: len(frame) for name, frame in outcome.roster.frames.items()}
     ended = outcome.roster.ended["outcome"].value_counts()
     total = sum(records.values())

@@ -125,6 +125,18 @@ def load(
             cursor.execute(insert + ", ".join([row] * (len(some) // len(said))), some)
 
 
+def load_apart(
+    engine: Engine, table: Table, rows: pa.Table, constants: Mapping[str, object]
+) -> None:
+    """As `load`, in a transaction of its own."""
+    if engine.dialect.name == "sqlite" and rows.num_rows >= MANY_ROWS:
+        with beside(engine, [(table, rows)]) as conn, conn.begin():
+            take_in(conn, table, rows.column_names, constants)
+    else:
+        with engine.begin() as conn:
+            load(conn, table, rows, constants)
+
+
 @contextmanager
 def beside(engine: Engine, arriving: Iterable[tuple[Table, pa.Table]]) -> Iterator[Connection]:
     """A connection to a SQLite database with these rows beside it, so that `take_in` can move them

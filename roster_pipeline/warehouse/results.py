@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 import pyarrow as pa
-from sqlalchemy import Connection, Select, case, func, select
+from sqlalchemy import Connection, Engine, Select, case, func, select
 
 from roster_pipeline.findings import FINDING_COLUMNS
 from roster_pipeline.stages.plan import CHANGE_COLUMNS
@@ -43,6 +43,12 @@ def record_findings(conn: Connection, import_id: int, findings: pd.DataFrame) ->
     """Note what the import found, in the frame's order; columns FINDING_COLUMNS."""
     rows = bulk.to_arrow(findings[list(FINDING_COLUMNS)])
     bulk.load(conn, tables.findings, rows, {"import_id": import_id})
+
+
+def record_findings_apart(engine: Engine, import_id: int, findings: pd.DataFrame) -> None:
+    """Note what a stage found in a transaction of its own; there may be a great many."""
+    rows = bulk.to_arrow(findings[list(FINDING_COLUMNS)])
+    bulk.load_apart(engine, tables.findings, rows, {"import_id": import_id})
 
 
 def counts(conn: Connection, import_id: int) -> pd.DataFrame:

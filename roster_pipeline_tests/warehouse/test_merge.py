@@ -21,11 +21,13 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection, Engine, Table, func, select, text
 
 from roster_pipeline.enrollment_types import ENROLLMENT_TYPES
+from roster_pipeline.findings import finding, findings_frame
 from roster_pipeline.roster import TEXT
 from roster_pipeline.warehouse import bulk, database
 from roster_pipeline.warehouse.bulk import lists_to_json, to_arrow
 from roster_pipeline.warehouse.database import open_warehouse, reading
 from roster_pipeline.warehouse.merge import MergeMismatch, Touched, merge
+from roster_pipeline.warehouse.results import findings, record_findings_apart
 from roster_pipeline.warehouse.state import known_schools, read_records, read_references, read_state
 from roster_pipeline.warehouse.tables import ROSTER_TABLES, record_history
 from roster_pipeline_tests.warehouse.content import content_hash
@@ -521,6 +523,16 @@ def test_a_great_many_records_are_the_same_as_a_few(
     with reading(in_files) as ours, reading(few) as theirs:
         assert ours.execute(typed).all() == theirs.execute(typed).all()
     shutil.rmtree(tmp_path / "few")
+
+
+def test_a_great_many_findings_are_noted_in_their_order(in_files: Engine) -> None:
+    run_import(in_files, FIRST)
+    told = findings_frame(
+        [finding("header_repeated", file="users.csv", row=n, count=2) for n in (7, 5, 9)]
+    )
+    record_findings_apart(in_files, 1, told)
+    with reading(in_files) as conn:
+        assert findings(conn, 1)["row"].to_list() == [7, 5, 9]
 
 
 def test_what_is_read_in_several_statements_is_read_once_and_in_order(
