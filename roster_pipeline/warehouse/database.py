@@ -64,6 +64,8 @@ def open_warehouse(url: str) -> Engine:
     engine = connect(url)
     try:
         with reading(engine) as conn:
+            if _revision(conn) == VERSION:
+                return engine
             names = set(inspect(conn).get_table_names())
         if VERSION_TABLE in names:
             check_version(engine)
