@@ -56,7 +56,7 @@ def show(
 
 def _write_html(import_id: int, file: Path | None) -> Path:
     """Write an import's report, to a file of one's own or beside the others."""
-    from roster_pipeline.reports.html import write_report
+    from roster_pipeline.reports.html import render_report, report_path, write_report
     from roster_pipeline.reports.quality import import_quality
     from roster_pipeline.warehouse import queries
     from roster_pipeline.warehouse.database import reading
@@ -65,10 +65,11 @@ def _write_html(import_id: int, file: Path | None) -> Path:
     with reading(open_or_fail()) as conn:
         quality = import_quality(conn, import_id)
         overview = queries.overview(conn, quality.imported.district_id)
+        path = file or report_path(settings.reports, quality.imported.district_id, import_id)
         try:
-            return write_report(
-                conn, settings.reports, settings.districts, quality, overview, now, file
-            )
+            html = render_report(conn, settings.reports, settings.districts, quality, overview, now)
+            write_report(html, path)
+            return path
         except OSError as error:
             why = error.strerror or type(error).__name__
             fail(

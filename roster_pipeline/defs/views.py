@@ -29,7 +29,7 @@ from roster_pipeline.defs import checks
 from roster_pipeline.enrollment_types import ENROLLMENT_TYPES
 from roster_pipeline.findings import CODES
 from roster_pipeline.reports.charts import as_markdown, bar_chart
-from roster_pipeline.reports.html import report_path, write_report
+from roster_pipeline.reports.html import render_report, report_path, write_report
 from roster_pipeline.reports.quality import Quality, import_quality
 from roster_pipeline.reports.statuses import STATUS_WORDS
 from roster_pipeline.reports.summary import as_records
@@ -102,7 +102,8 @@ def renew_views(
     with reading(engine) as conn:
         for imported in ended:
             quality, now = qualities[imported.id], datetime.now(UTC)
-            write_report(conn, settings.reports, settings.districts, quality, overview, now)
+            html = render_report(conn, settings.reports, settings.districts, quality, overview, now)
+            write_report(html, report_path(settings.reports, district_id, imported.id))
 
 
 def tell_unreached(instance: dg.DagsterInstance, district_id: str, run_id: str, why: str) -> None:

@@ -123,24 +123,8 @@ def report_path(reports: Path, district_id: str, import_id: int) -> Path:
     return reports / district_id / f"import-{import_id}.html"
 
 
-def write_report(
-    conn: Connection,
-    reports: Path,
-    districts: Path,
-    quality: Quality,
-    overview: pd.DataFrame,
-    now: datetime,
-    path: Path | None = None,
-) -> Path:
-    """Write the report of the import that `quality` is of in the place of an earlier one, readable
-    by its owner only, and return where it is.
-
-    districts: the folder of the districts' files. overview: the district's, as it is now. path:
-    where to, instead of `report_path`.
-    """
-    html = render_report(conn, reports, districts, quality, overview, now)
-    if path is None:
-        path = report_path(reports, quality.imported.district_id, quality.imported.id)
+def write_report(html: str, path: Path) -> None:
+    """Write a report in the place of an earlier one, readable by its owner only."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     opened = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -150,7 +134,6 @@ def write_report(
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
-    return path
 
 
 def render_report(
@@ -161,7 +144,11 @@ def render_report(
     overview: pd.DataFrame,
     now: datetime,
 ) -> str:
-    """An import's report as HTML; arguments as for `write_report`."""
+    """The report, as HTML, of the import that `quality` is of.
+
+    reports: where its outcomes are. districts: the folder of the districts' files. overview: the
+    district's, as it is now.
+    """
     import_id = quality.imported.id
     summary = import_summary(conn, import_id)
     settings = _settings(districts, summary.imported)

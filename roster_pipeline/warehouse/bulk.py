@@ -1,8 +1,8 @@
 """Many rows at once: each database's own bulk path, and the form in which lists cross it.
 
 SQLite is fed by inserts of many rows, or from a file beside it where they are very many, and read
-a column at a time, as JSON. PostgreSQL is fed by
-`COPY` in its binary form, which costs it a third less than text, and read by `COPY` as CSV.
+a column at a time, as JSON. PostgreSQL is fed by `COPY` in its binary form, which costs it a third
+less than text, and read by `COPY` as CSV.
 Values travel as Arrow columns; nothing here loops over rows in Python.
 """
 
@@ -97,7 +97,7 @@ def load(
     """
     if not rows.num_rows:
         return
-    stored = {name: _stored(conn, table, name, value) for name, value in (constants or {}).items()}
+    stored = _stored(conn, table, constants or {})
     preparer = conn.dialect.identifier_preparer
     target = preparer.format_table(table)
     cursor = _cursor(conn)
@@ -205,7 +205,7 @@ def take_in(
     Returns how many there were. Raises the driver's IntegrityError when a key is there already."""
     preparer = conn.dialect.identifier_preparer
     cursor = _cursor(conn)
-    stored = {name: _stored(conn, table, name, value) for name, value in constants.items()}
+    stored = _stored(conn, table, constants)
     named = ", ".join(preparer.quote(name) for name in columns)
     target = f"main.{preparer.format_table(table)}"
     names = ", ".join([named, *(preparer.quote(name) for name in stored)])
@@ -350,10 +350,13 @@ def _cursor(conn: Connection) -> Any:
     return conn.connection.cursor()
 
 
-def _stored(conn: Connection, table: Table, name: str, value: object) -> Any:
-    dialect = conn.dialect
-    process = table.c[name].type.dialect_impl(dialect).bind_processor(dialect)
-    return value if process is None else process(value)
+def _stored(conn: Connection, table: Table, constants: Mapping[str, object]) -> dict[str, Any]:
+    """Values for columns of a table as the driver takes them."""
+    stored = {}
+    for name, value in constants.items():
+        process = table.c[name].type.dialect_impl(conn.dialect).bind_processor(conn.dialect)
+        stored[name] = value if process is None else process(value)
+    return stored
 
 
 def _literals(cursor: Any, stored: Mapping[str, object]) -> list[str]:

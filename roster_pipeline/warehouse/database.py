@@ -232,6 +232,5 @@ def _refuse_too_new(revision: str | None) -> None:
     if revision is not None and revision not in known:
         raise WarehouseTooNew(
             f"The warehouse has the tables of a newer version of this program ({revision}; this "
-            f"one knows those up to {VERSION}). Update this program, then "
-            "try again."
+            f"one knows those up to {VERSION}). Update this program, then try again."
         )

@@ -10,7 +10,13 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from roster_pipeline.reports.html import EACH, SHOWN_SCHOOLS, write_report
+from roster_pipeline.reports.html import (
+    EACH,
+    SHOWN_SCHOOLS,
+    render_report,
+    report_path,
+    write_report,
+)
 from roster_pipeline.reports.quality import import_quality
 from roster_pipeline.reports.statuses import STATUS_WORDS, WHAT_TO_DO
 from roster_pipeline.stages.hold import Reason
@@ -283,7 +289,9 @@ def test_the_file_is_its_owners_alone_and_is_replaced_as_a_whole(
         with reading(engine) as conn:
             told = import_quality(conn, import_id)
             overview = queries.overview(conn, DISTRICT)
-            path = write_report(conn, reports, tmp_path / "districts", told, overview, MONDAY)
+            html = render_report(conn, reports, tmp_path / "districts", told, overview, MONDAY)
+        path = report_path(reports, DISTRICT, import_id)
+        write_report(html, path)
     assert path == reports / DISTRICT / f"import-{import_id}.html"
     assert path.stat().st_mode & 0o777 == 0o600
     assert path.parent.stat().st_mode & 0o777 == 0o700
